@@ -1,0 +1,57 @@
+# make demo    environment, data, training, report: minutes on two cores
+# make test    everything that continuous integration runs
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test test-newest lint unit integration browser slow clean help
+
+help:
+	@echo "make demo         train on rendered videos and open-able report, from nothing"
+	@echo "make test         lint, unit, integration, browser and a few slow tests"
+	@echo "make test-newest  the tests on the newest TensorFlow and Keras, in an environment of their own"
+	@echo "make clean        remove environments and caches (never runs/ or datasets/)"
+
+$(VENV)/.core: setup.cfg requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e .
+	touch $@
+
+$(VENV)/.full: setup.cfg requirements.txt $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e ".[dev,wandb]"
+	touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/python train.py --config configs/quickstart.yaml
+
+test: lint unit integration browser slow
+
+lint: $(VENV)/.full
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: $(VENV)/.full
+	$(BIN)/python -m pytest -m "not slow and not integration and not browser"
+
+integration: $(VENV)/.full
+	$(BIN)/python -m pytest -m "integration and not slow"
+
+browser: $(VENV)/.full
+	$(BIN)/python -m pytest -m "browser and not slow"
+
+slow: $(VENV)/.full
+	$(BIN)/python -m pytest -m "slow and ci"
+
+# The newest TensorFlow that setup.cfg accepts, without the pins: what depends on TensorFlow IO says why it is missing.
+.venv-newest/.ready: setup.cfg
+	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e ".[dev]"
+	touch $@
+
+test-newest: .venv-newest/.ready
+	.venv-newest/bin/python -m pip list 2>/dev/null | grep -iE "^(tensorflow|keras|numpy) "
+	.venv-newest/bin/python -m pytest -m "not slow and not browser"
+
+clean:
+	rm -rf .venv .venv-newest build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

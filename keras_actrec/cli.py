@@ -1,0 +1,199 @@
+"""The commands of `python -m keras_actrec`.
+
+Only argument parsing stands here; a command imports what it needs when it runs, so that `--help` answers at once.
+Each ends with exit code 0, or with another one and one clear sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from keras_actrec.errors import UserError, did_you_mean
+
+DESCRIPTION = "Recognise human actions in videos with Keras: train, evaluate, prepare data."
+INTERRUPTED = 128 + signal.SIGINT
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes read like the rest of our messages."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake in one line and end with code 2."""
+        choice = message.partition("invalid choice: '")[2].partition("'")[0]
+        hint = did_you_mean(choice, COMMANDS) if choice else ""
+        self.exit(2, f"error: {message.partition(' (choose from')[0]}.{hint} See {self.prog} --help.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = Parser(prog="python -m keras_actrec", description=DESCRIPTION)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for name, (describe, run) in COMMANDS.items():
+        text, example = (describe.__doc__ or "").strip().split("\n\nExample: ")
+        command = commands.add_parser(
+            name,
+            help=text.partition("\n")[0],
+            description=text,
+            epilog=f"example: {example.strip()}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        describe(command)
+        command.set_defaults(run=run)
+    options = parser.parse_args(arguments)
+    return guard(lambda: options.run(options))
+
+
+def guard(action: Callable[[], None]) -> int:
+    """Run an action; turn a user's mistake, a full disk or Ctrl-C into one sentence and an exit code."""
+    try:
+        action()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror}{where}; what was complete before is kept.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume continues a training run.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--config FILE` and the `key=value` overrides that all commands share."""
+    parser.add_argument("--config", required=True, metavar="FILE", help="run configuration (YAML)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, such as training.epochs=5")
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Train and evaluate a network, as `train.py` does.
+
+    Example: python -m keras_actrec train --config configs/quickstart.yaml training.epochs=5
+    """
+    add_train_arguments(parser)
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a training run."""
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="latest",
+        metavar="RUN",
+        help="continue the newest unfinished run of this configuration, or the run directory RUN",
+    )
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train as the options say and name the run directory in the last line."""
+    from keras_actrec.config import load_config
+    from keras_actrec.training import experiment
+
+    directory = experiment.run(load_config(options.config, options.overrides), resume=options.resume)
+    print(f"run: {directory}")
+
+
+def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Write a data set's frames as small JPEGs in sharded TFRecords, so that training need not decode videos.
+
+    Example: python -m keras_actrec prepare --config configs/quickstart.yaml --to datasets/stick-actions-96
+    """
+    add_config_arguments(parser)
+    parser.add_argument("--to", metavar="FOLDER", help="target folder or s3:// address (default: data.prepared)")
+    parser.add_argument("--short-side", type=int, metavar="PX", help="default: data.prepared_short_side")
+    parser.add_argument("--quality", type=int, default=90, metavar="Q", help="JPEG quality (default: 90)")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from keras_actrec.config import load_config
+    from keras_actrec.training import datasets
+
+    settings = load_config(options.config, options.overrides)
+    datasets.prepare(settings, target=options.to, short_side=options.short_side, quality=options.quality)
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Evaluate a finished run on a split, refusing clips that it was trained on.
+
+    Example: python -m keras_actrec evaluate --run runs/quickstart-20250101-120000-ab12 evaluation.clips=5
+    """
+    parser.add_argument("--run", required=True, metavar="DIR", help="run directory", dest="directory")
+    parser.add_argument("--split", default="test", choices=["train", "validation", "test"], help="default: test")
+    parser.add_argument("--out", metavar="FILE", help="where the JSON goes (default: DIR/evaluation-SPLIT.json)")
+    parser.add_argument(
+        "--allow-contaminated", action="store_true", help="evaluate clips of the training list all the same, and say so"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.root=PATH, evaluation.clips=5")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from keras_actrec.training import experiment
+
+    experiment.evaluate_run(
+        options.directory,
+        split=options.split,
+        overrides=options.overrides,
+        allow_contaminated=options.allow_contaminated,
+        out=options.out,
+    )
+
+
+def _models_arguments(parser: argparse.ArgumentParser) -> None:
+    """List the architectures, or the options of one.
+
+    Example: python -m keras_actrec models convnet_transformer
+    """
+    parser.add_argument("name", nargs="?", help="an architecture, for its options")
+
+
+def _models(options: argparse.Namespace) -> None:
+    from keras_actrec import models
+
+    print(models.describe(options.name) if options.name else "\n".join(models.list_models()))
+
+
+def _datasets_arguments(parser: argparse.ArgumentParser) -> None:
+    """Show what a configuration's data set holds: clips per class and split; renders stick-actions when it is missing.
+
+    Example: python -m keras_actrec datasets --config configs/quickstart.yaml
+    """
+    add_config_arguments(parser)
+
+
+def _datasets(options: argparse.Namespace) -> None:
+    from keras_actrec.config import load_config
+    from keras_actrec.training import datasets
+
+    print(datasets.summary(datasets.load(load_config(options.config, options.overrides))))
+
+
+def _schema_arguments(parser: argparse.ArgumentParser) -> None:
+    """Print the JSON schema of run configurations, for completion and checks in editors.
+
+    Example: python -m keras_actrec schema > keras_actrec.schema.json
+    """
+
+
+def _schema(options: argparse.Namespace) -> None:
+    from keras_actrec.config import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], None]]] = {
+    "train": (_train_arguments, train),
+    "prepare": (_prepare_arguments, _prepare),
+    "evaluate": (_evaluate_arguments, _evaluate),
+    "models": (_models_arguments, _models),
+    "datasets": (_datasets_arguments, _datasets),
+    "schema": (_schema_arguments, _schema),
+}

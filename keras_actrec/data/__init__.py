@@ -1,0 +1,1 @@
+"""Videos to batches: manifests, splits, decoding, sampling, augmentation, the prepared cache, the pipeline."""

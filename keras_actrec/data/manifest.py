@@ -1,0 +1,189 @@
+"""The manifest: a data set as a table, one row per clip. It, not a folder listing, is the truth.
+
+A manifest file is a CSV with one column per field of `Clip`, in which the splits of several folds stand side by side
+(`split_1`, `split_2`, ...). Reading it for one fold gives rows with one `split`. The hash of what was read goes into
+each checkpoint and result, so that a number can always be traced to the clips behind it.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_actrec import files
+from keras_actrec.errors import UserError
+
+SPLITS = ("train", "validation", "test", "unlabelled", "unknown")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """One row: a stretch of one video file and what is known about it.
+
+    Attributes:
+        path: file, relative to the data set's root, with forward slashes.
+        label: class name; None for unlabelled clips.
+        split: one of `SPLITS`, for the fold that was asked for.
+        group: person, scene or source video; clips of one group never straddle a split. Empty when unknown.
+        start_sec, end_sec: the stretch within the file, in seconds; None for the file's own start or end.
+        frames, fps: number of frames and frames per second as declared; None when not known beforehand.
+        verb, noun: parts of a composed label (EPIC-Kitchens style).
+        depth: depth video, relative to the root, frame by frame aligned with `path`.
+        boxes: JSON file with a person box per frame, relative to the root.
+    """
+
+    path: str
+    label: str | None
+    split: str
+    group: str = ""
+    start_sec: float | None = None
+    end_sec: float | None = None
+    frames: int | None = None
+    fps: float | None = None
+    verb: str | None = None
+    noun: str | None = None
+    depth: str | None = None
+    boxes: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise UserError(f"clip {self.path}: the split is '{self.split}', expected one of {', '.join(SPLITS)}.")
+
+    def __getitem__(self, column: str) -> Any:
+        return getattr(self, column)
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Clip))
+_NUMBERS = {"start_sec": float, "end_sec": float, "frames": int, "fps": float}
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The clips of one fold of a data set.
+
+    Attributes:
+        name: name of the data set, such as "ucf101".
+        root: folder that the clips' paths are relative to.
+        fold: the fold, counted from 1.
+        classes: class names in the order of the network's outputs (sorted by name).
+        clips: all rows, sorted by path.
+    """
+
+    name: str
+    root: Path
+    fold: int
+    classes: tuple[str, ...]
+    clips: tuple[Clip, ...]
+
+    @classmethod
+    def from_clips(
+        cls, name: str, root: str | Path, fold: int, clips: Iterable[Clip], classes: Sequence[str] | None = None
+    ) -> Manifest:
+        """Sort the clips; the classes, unless given, are the sorted labels of train, validation and test clips."""
+        rows = tuple(sorted(clips, key=lambda clip: (clip.path, clip.start_sec or 0.0)))
+        if classes is None:
+            classes = sorted({clip.label for clip in rows if clip.label and clip.split in SPLITS[:3]})
+        return cls(name, Path(root), fold, tuple(classes), rows)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over name, fold, classes and rows; independent of where the root lies on this machine."""
+        rows = [dataclasses.astuple(clip) for clip in self.clips]
+        text = json.dumps([self.name, self.fold, self.classes, rows], separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def split(self, name: str) -> tuple[Clip, ...]:
+        """Return the clips of one split."""
+        if name not in SPLITS:
+            raise UserError(f"there is no split '{name}'; expected one of {', '.join(SPLITS)}.")
+        return tuple(clip for clip in self.clips if clip.split == name)
+
+    def class_index(self, clip: Clip) -> int:
+        """Return the network's output that stands for the clip's label."""
+        return self.classes.index(clip.label)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return split -> class name -> number of clips."""
+        counted = {split: Counter() for split in SPLITS}
+        for clip in self.clips:
+            counted[clip.split][clip.label or ""] += 1
+        return {split: dict(sorted(counter.items())) for split, counter in counted.items() if counter}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `manifest.lock` holds: everything but the root, so that a moved data set stays the same."""
+        rows = [{name: value for name, value in vars(clip).items() if value is not None} for clip in self.clips]
+        return {"name": self.name, "fold": self.fold, "classes": list(self.classes), "hash": self.hash, "clips": rows}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any], root: str | Path) -> Manifest:
+        """Rebuild a manifest from `to_json`; refuse one whose hash does not fit its rows."""
+        manifest = cls.from_clips(
+            document["name"], root, document["fold"], (Clip(**row) for row in document["clips"]), document["classes"]
+        )
+        if manifest.hash != document["hash"]:
+            raise UserError(f"the manifest of '{manifest.name}' was changed after writing: its hash is not its rows'.")
+        return manifest
+
+
+def write_csv(path: str | Path, folds: Sequence[Sequence[Clip]]) -> None:
+    """Publish a manifest file. `folds[k]` holds the same clips in the same order, with the splits of fold k + 1."""
+    columns = [name for name in _FIELDS if name != "split"] + [f"split_{number}" for number in range(1, len(folds) + 1)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for rows in zip(*folds, strict=True):
+        values = [getattr(rows[0], name) for name in _FIELDS if name != "split"]
+        writer.writerow(["" if value is None else value for value in values] + [row.split for row in rows])
+    files.write_text(path, text.getvalue())
+
+
+def read_csv(path: str | Path, fold: int) -> list[Clip]:
+    """Read the rows of a manifest file for one fold (counted from 1).
+
+    The columns `path`, `label` and `split` (or `split_1`, `split_2`, ...) are required, the others optional.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            header = list(reader.fieldnames or ())
+            split_column = _split_column(path, header, fold)
+            return [_clip(path, line, row, split_column) for line, row in enumerate(reader, start=2)]
+    except FileNotFoundError:
+        raise UserError(f"there is no manifest at {path}; check `data.root` or create it first.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; expected a CSV manifest in UTF-8.") from None
+
+
+def _split_column(path: Path, header: Sequence[str], fold: int) -> str:
+    for required in ("path", "label"):
+        if required not in header:
+            raise UserError(f"{path}: expected a column '{required}', found {', '.join(header) or 'an empty file'}.")
+    if f"split_{fold}" in header:
+        return f"split_{fold}"
+    if "split" in header and fold == 1:
+        return "split"
+    folds = [name for name in header if name.startswith("split")]
+    raise UserError(f"{path}: fold {fold} was asked for, the file has {', '.join(folds) or 'no split column'}.")
+
+
+def _clip(path: Path, line: int, row: dict[str, str | None], split_column: str) -> Clip:
+    values: dict[str, Any] = {"split": row[split_column]}
+    for name in _FIELDS:
+        text = row.get(name)
+        if name == "split" or text is None or text == "":
+            continue
+        try:
+            values[name] = _NUMBERS.get(name, str)(text)
+        except ValueError:
+            raise UserError(f"{path}, line {line}: '{text}' is no number for '{name}'.") from None
+    if "path" not in values:
+        raise UserError(f"{path}, line {line}: the path is empty.")
+    return Clip(**{"label": None, **values})

@@ -1,0 +1,75 @@
+"""What a regime wants of a video, declared: a view. Nothing in `data` knows which regime asks."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+Selection = Literal["uniform", "random_run", "several_runs", "shadow", "step", "dense"]
+Order = Literal["natural", "shuffled", "reversed", "frozen"]
+Normalization = Literal["zero_one", "minus_one_one", "imagenet", "caffe", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """One random draw per clip, applied alike to all of its frames. The defaults change nothing.
+
+    Attributes:
+        zoom: largest relative zoom in or out (paper: 0.1).
+        rotation_deg: largest rotation to either side, in degrees (paper: 8).
+        shift: largest shift as a share of width and height (paper: 0.2).
+        flip: probability of a horizontal flip.
+        resized_crop: smallest share of the area that a random resized crop keeps; 1 turns it off.
+        crop_ratio: smallest and largest aspect ratio (width / height) of that crop.
+        brightness, contrast, saturation, hue: largest relative change of each (hue: share of the colour circle).
+        rand_augment: number of RandAugment operations in a row (KerasCV's policy); 0 turns it off.
+        rand_augment_magnitude: their strength in [0, 1].
+    """
+
+    zoom: float = 0.0
+    rotation_deg: float = 0.0
+    shift: float = 0.0
+    flip: float = 0.0
+    resized_crop: float = 1.0
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    rand_augment: int = 0
+    rand_augment_magnitude: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One input of a network, as made from a video.
+
+    Attributes:
+        name: key in the pipeline's dictionary and name of the network's input.
+        modality: "rgb", "depth" or "difference" (of adjacent frames).
+        frames: number of frames T.
+        selection: how the T frames are chosen (see `data.sampling`).
+        stride: distance between the frames of a run, in frames.
+        runs: number of runs for `several_runs`; T must be a multiple of it.
+        size: height and width of the square that the network takes, in pixels.
+        fit: "crop" (centre crop to a square, as in the paper), "squash" or "pad".
+        augmentation: random changes; None for evaluation.
+        normalization: how uint8 becomes float at the end of the pipeline.
+        clips: clips per video, spread evenly (evaluation).
+        crops: 1 (centre) or 3 (start, centre, end of the longer side) per clip (evaluation).
+        order: "natural"; the others are for the temporal probe.
+    """
+
+    name: str = "rgb"
+    modality: Literal["rgb", "depth", "difference"] = "rgb"
+    frames: int = 8
+    selection: Selection = "uniform"
+    stride: int = 1
+    runs: int = 1
+    size: int = 112
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    augmentation: Augmentation | None = None
+    normalization: Normalization = "zero_one"
+    clips: int = 1
+    crops: Literal[1, 3] = 1
+    order: Order = "natural"

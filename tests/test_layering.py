@@ -1,0 +1,94 @@
+"""Who may import whom (docs/design.md): the house stays tidy because this test says so."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "keras_actrec"
+COMMON = {"errors", "files", "config"}
+ALLOWED = {
+    "layers": {"errors"},
+    "losses": {"errors"},
+    "backbones": {"layers", "errors", "files"},
+    "models": {"layers", "backbones", "data.views"} | COMMON,
+    "data": COMMON,
+    "evaluation": {"models", "data"} | COMMON,
+    "training": {"models", "backbones", "data", "losses", "evaluation"} | COMMON,
+    "explain": {"models", "data", "evaluation"} | COMMON,
+    "serving": {"models", "data", "evaluation"} | COMMON,
+    "swarm": {"training"} | COMMON,
+}
+TENSORFLOW_ALLOWED = {
+    "data/pipeline.py",
+    "data/remote.py",
+    "training/distribution.py",
+    "explain/gradients.py",
+    "serving/export.py",
+}
+LIGHT_MODULES = ["keras_actrec", "keras_actrec.cli", "keras_actrec.config", "keras_actrec.data.manifest"]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Names of all modules that a file imports, wherever in it the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_what_it_may(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0]
+    if room not in ALLOWED:
+        pytest.skip("a door to the whole package")
+    inside = {name.removeprefix("keras_actrec.") for name in imports_of(path) if name.startswith("keras_actrec.")}
+    permitted = ALLOWED[room] | {room}
+    strangers = {name for name in inside if not any(name == ok or name.startswith(f"{ok}.") for ok in permitted)}
+    assert not strangers
+
+
+def test_tensorflow_is_imported_in_few_places() -> None:
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        if any(name.split(".")[0] in {"tensorflow", "tensorflow_io"} for name in imports_of(path))
+    }
+    assert users <= TENSORFLOW_ALLOWED
+
+
+def test_nothing_is_pickled() -> None:
+    picklers = {"pickle", "joblib", "dill", "cloudpickle", "shelve"}
+    assert not [path for path in modules() if {name.split(".")[0] for name in imports_of(path)} & picklers]
+
+
+def test_no_asserts_in_the_library() -> None:
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Assert)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("module", LIGHT_MODULES)
+def test_light_modules_import_nothing_heavy(module: str) -> None:
+    script = (
+        f"import sys, {module}\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'cv2', 'av', 'plotly', 'pandas', 'scipy', 'fiftyone'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "[]"

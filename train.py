@@ -1,0 +1,9 @@
+"""Train a video action recogniser: python train.py --config configs/quickstart.yaml [key=value ...] [--resume]."""
+
+from keras_actrec import cli
+
+if __name__ == "__main__":
+    parser = cli.Parser(description=__doc__)
+    cli.add_train_arguments(parser)
+    options = parser.parse_args()
+    raise SystemExit(cli.guard(lambda: cli.train(options)))
