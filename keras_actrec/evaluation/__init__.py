@@ -1,0 +1,1 @@
+"""Evaluation: predictions over several views, metrics, probes, the provenance guard and the report."""
