@@ -1,0 +1,8 @@
+"""Layers that two architectures or more share: one idea per file, plain arguments, registered for saving."""
+
+from keras_actrec.layers.pick_frame import PickFrame
+from keras_actrec.layers.position import LearnedPosition, SinusoidalPosition
+from keras_actrec.layers.time_distributed import TimeDistributed
+from keras_actrec.layers.transformer_encoder import TransformerEncoder
+
+__all__ = ["LearnedPosition", "PickFrame", "SinusoidalPosition", "TimeDistributed", "TransformerEncoder"]

@@ -1,0 +1,286 @@
+"""One battery for all models: a new architecture adds a row to CASES, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import yaml
+
+from keras_actrec import models
+
+ROOT = Path(__file__).parent.parent.parent
+CLASSES = 3
+
+# Backbone tiny on 3 + 2 (coordinates) and 6 + 2 channels: two 3x3 convolutions without bias, two normalisations.
+TINY = {"frames": 4, "size": 16, "backbone": "tiny", "weights": "none", "widths": [6, 8], "head_units": 10}
+TINY_PARAMETERS = 9 * 5 * 6 + 4 * 6 + 9 * 8 * 8 + 4 * 8
+
+
+def dense(inputs: int, outputs: int) -> int:
+    return (inputs + 1) * outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A small network whose options are not the defaults.
+
+    Attributes:
+        name: in the registry.
+        options: of the network.
+        parameters: their number, worked out by hand.
+        unmoved: weights that have no gradient by their mathematics, by the end of their path.
+        sees_order: whether the order of frames can change the output.
+    """
+
+    name: str
+    options: dict[str, Any]
+    parameters: int
+    unmoved: tuple[str, ...] = ()
+    sees_order: bool = True
+
+
+HEAD = dense(8, 10) + dense(10, CLASSES)
+# Two heads of width 3 on 8 features: queries, keys, values, their joint projection; feed-forward; two normalisations.
+ENCODER = 3 * dense(8, 2 * 3) + dense(2 * 3, 8) + dense(8, 5) + dense(5, 8) + 2 * 2 * 8
+
+CASES = {
+    "convnet_transformer": Case(
+        "convnet_transformer",
+        TINY | {"position": "learned", "encoder_layers": 2, "heads": 2, "key_dim": 3, "dense_dim": 5},
+        TINY_PARAMETERS + 4 * 8 + 2 * ENCODER + HEAD,
+        # The softmax over keys does not change when a constant is added to all keys.
+        unmoved=("attention/key/bias",),
+    ),
+    "convnet_transformer, sinusoidal": Case(
+        "convnet_transformer",
+        TINY | {"heads": 2, "key_dim": 3, "dense_dim": 5, "attention_dropout": 0.0, "encoder_dropout": 0.1},
+        TINY_PARAMETERS + ENCODER + HEAD,
+        unmoved=("attention/key/bias",),
+    ),
+    "convnet_rnn": Case(
+        "convnet_rnn",
+        TINY | {"cell": "lstm", "units": 5, "bidirectional": True},
+        TINY_PARAMETERS + 2 * 4 * dense(8 + 5, 5) + dense(10, 10) + dense(10, CLASSES),
+    ),
+    "convnet_rnn, simple": Case(
+        "convnet_rnn",
+        TINY | {"cell": "simple", "units": 5, "activation": "sigmoid"},
+        TINY_PARAMETERS + dense(8 + 5, 5) + dense(5, 10) + dense(10, CLASSES),
+    ),
+    "convnet_rnn, gru": Case(
+        "convnet_rnn",
+        TINY | {"units": 5, "recurrent_dropout": 0.1},
+        # Keras' GRU has a bias before and one after the reset gate.
+        TINY_PARAMETERS + 3 * (8 + 5 + 2) * 5 + dense(5, 10) + dense(10, CLASSES),
+    ),
+    "single_frame": Case("single_frame", TINY | {"noise": 0.2}, TINY_PARAMETERS + HEAD, sees_order=False),
+    "frame_average": Case("frame_average", TINY | {"head_dropout": 0.1}, TINY_PARAMETERS + HEAD, sees_order=False),
+    "frame_average, features": Case(
+        "frame_average", TINY | {"average": "features"}, TINY_PARAMETERS + HEAD, sees_order=False
+    ),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
+def policy(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+def build(case: Case, **changes: Any) -> keras.Model:
+    return models.build_model(case.name, num_classes=CLASSES, **case.options | changes)
+
+
+def clips(model: keras.Model, batch: int = 4) -> dict[str, np.ndarray]:
+    """Named inputs, as the pipeline yields them."""
+    rng = np.random.default_rng(0)
+    return {tensor.name: rng.normal(size=(batch, *tensor.shape[1:])).astype(tensor.dtype) for tensor in model.inputs}
+
+
+def infer(model: keras.Model, x: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
+@pytest.mark.filterwarnings("error:The structure of `inputs`")
+def test_input_and_logits(case: Case) -> None:
+    model = build(case)
+    assert [tensor.name for tensor in model.inputs] == ["rgb"]
+    assert model.input_shape == (None, case.options["frames"], case.options["size"], case.options["size"], 3)
+    logits = infer(model, clips(model))
+    assert logits.shape == (4, CLASSES)
+    assert np.isfinite(logits).all()
+    assert np.abs(logits.sum(axis=1) - 1).max() > 1e-3, "these look like probabilities, expected logits"
+
+
+def test_config_has_what_the_pipeline_asks_for(case: Case) -> None:
+    config = models.make_config(case.name, num_classes=CLASSES, **case.options)
+    assert (config.num_classes, config.frames, config.size) == (CLASSES, 4, 16)
+    assert config.normalization == "minus_one_one"
+    assert dataclasses.is_dataclass(config)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.frames = 5
+
+
+def test_options_are_not_the_defaults(case: Case) -> None:
+    """So that a field that the builder ignores has a chance to be noticed in the number of parameters."""
+    config = models.make_config(case.name, num_classes=CLASSES, **case.options)
+    defaults = models.make_config(case.name, num_classes=CLASSES)
+    assert all(getattr(config, name) != getattr(defaults, name) for name in case.options if name != "frames")
+
+
+def test_one_clip_alone_equals_its_row_of_a_batch(case: Case) -> None:
+    model = build(case)
+    x = clips(model, batch=2)
+    first = {name: value[:1] for name, value in x.items()}
+    np.testing.assert_allclose(infer(model, first), infer(model, x)[:1], atol=1e-5)
+
+
+def test_save_and_load_gives_the_same_numbers(case: Case, tmp_path: Path) -> None:
+    model = build(case)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    x = clips(model)
+    np.testing.assert_array_equal(infer(loaded, x), infer(model, x))
+    assert loaded.count_params() == model.count_params()
+
+
+def test_weights_file_fits_a_model_built_anew(case: Case, tmp_path: Path) -> None:
+    model = build(case)
+    model.save_weights(tmp_path / "model.weights.h5")
+    keras.utils.set_random_seed(1)
+    again = build(case)
+    again.load_weights(tmp_path / "model.weights.h5")
+    x = clips(model)
+    np.testing.assert_array_equal(infer(again, x), infer(model, x))
+
+
+def test_every_weight_moves_within_three_steps(case: Case) -> None:
+    model = build(case)
+    model.compile(keras.optimizers.SGD(0.5), keras.losses.CategoricalCrossentropy(from_logits=True))
+    before = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights}
+    x, labels = clips(model, batch=6), np.eye(CLASSES, dtype="float32")[[0, 1, 2, 0, 1, 2]]
+    losses = [float(model.train_on_batch(x, labels)) for _ in range(3)]
+    assert np.isfinite(losses).all()
+    still = [
+        weight.path
+        for weight in model.trainable_weights
+        if np.array_equal(before[weight.path], keras.ops.convert_to_numpy(weight))
+        and not weight.path.endswith(case.unmoved or "/never")
+    ]
+    assert not still
+
+
+def test_logits_are_float32_under_mixed_precision(case: Case, policy: str) -> None:
+    model = build(case)
+    logits = model(clips(model))
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    assert np.isfinite(keras.ops.convert_to_numpy(logits)).all()
+    assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
+    assert any(layer.compute_dtype == policy.removeprefix("mixed_") for layer in model.layers)
+
+
+def test_number_of_parameters(case: Case) -> None:
+    # The state of random layers (seeds) is kept with the model, but Keras does not count it.
+    assert build(case).count_params() == case.parameters
+
+
+def test_the_global_seed_decides_the_initial_weights(case: Case) -> None:
+    def weights(seed: int) -> list[np.ndarray]:
+        keras.utils.set_random_seed(seed)
+        return build(case).get_weights()
+
+    one, again, other = weights(3), weights(3), weights(4)
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_the_global_seed_decides_the_course_of_training(case: Case) -> None:
+    """Dropout, noise and the choice of a frame follow it too."""
+
+    def loss(seed: int) -> float:
+        keras.utils.set_random_seed(seed)
+        model = build(case)
+        for weight in model.trainable_weights:
+            weight.assign(np.full(weight.shape, 0.1))
+        model.compile(keras.optimizers.SGD(0.1), keras.losses.CategoricalCrossentropy(from_logits=True))
+        return float(model.train_on_batch(clips(model), np.eye(CLASSES, dtype="float32")[[0, 1, 2, 0]]))
+
+    assert loss(3) == loss(3)
+
+
+def test_split_at_features_shares_weights_and_equals_the_model(case: Case) -> None:
+    model = build(case)
+    features, head = models.split_at_features(model)
+    x = clips(model)
+    kept = infer(features, x)
+    assert kept.shape == (4, 4, 8)
+    np.testing.assert_allclose(infer(head, {"frame_features": kept}), infer(model, x), atol=1e-6)
+    ours = {id(weight) for weight in model.trainable_weights}
+    parts = {id(weight) for weight in features.trainable_weights} | {id(weight) for weight in head.trainable_weights}
+    assert parts == ours
+    hidden = model.get_layer("hidden")
+    hidden.kernel.assign(hidden.kernel * 2 + 1)
+    np.testing.assert_allclose(infer(head, {"frame_features": kept}), infer(model, x), atol=1e-5)
+
+
+def moving_patches(count: int, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Two classes that only time tells apart: a bright patch climbs, or the same frames in reverse order."""
+    clips = rng.normal(scale=0.2, size=(count, 4, 16, 16, 3)).astype("float32")
+    for clip, column in zip(clips, rng.integers(0, 12, count), strict=True):
+        for frame in range(4):
+            clip[frame, 12 - 4 * frame : 16 - 4 * frame, column : column + 4] += 1.5
+    labels = np.arange(count) % 2
+    clips[labels == 1] = clips[labels == 1, ::-1]
+    return {"rgb": clips}, np.eye(CLASSES, dtype="float32")[labels]
+
+
+@pytest.mark.slow
+def test_learns_two_classes_that_only_time_tells_apart(case: Case) -> None:
+    """Models with a sense of time tell new clips apart; the baselines stay near chance."""
+    rng = np.random.default_rng(1)
+    train, test = moving_patches(192, rng), moving_patches(96, rng)
+    model = build(case)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.005), loss, metrics=["accuracy"])
+    model.fit(*train, batch_size=16, epochs=40, verbose=0)
+    accuracy = model.evaluate(*test, verbose=0)[1]
+    assert accuracy > 0.9 if case.sees_order else 0.3 < accuracy < 0.7
+
+
+# --- Nothing was forgotten when an architecture was added -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", models.list_models())
+def test_step_three_a_row_in_this_battery(name: str) -> None:
+    assert name in {case.name for case in CASES.values()}, f"add a tiny, non-default config of '{name}' to CASES"
+
+
+@pytest.mark.parametrize("name", models.list_models())
+def test_step_four_a_config(name: str) -> None:
+    paths = sorted((ROOT / "configs").rglob("*.yaml"))
+    named = {(yaml.safe_load(path.read_text()).get("model") or {}).get("name") for path in paths}
+    assert name in named, f"add a run of '{name}' under configs/"
+
+
+@pytest.mark.parametrize("name", models.list_models())
+def test_step_five_a_row_in_the_readme(name: str) -> None:
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("|")]
+    assert any(f"`{name}`" in row for row in rows), f"add a row for `{name}` to the README's table of models"
