@@ -1,0 +1,144 @@
+"""From a configuration to a manifest: `load_manifest`."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from keras_actrec.config import DataConfig
+from keras_actrec.data import folder, splits
+from keras_actrec.data.manifest import Clip, Manifest, read_csv
+from keras_actrec.errors import UserError
+
+Progress = Callable[[int, int], None]
+
+
+def load_manifest(data: DataConfig, seed: int, progress: Progress | None = None) -> Manifest:
+    """Return the manifest of the fold that a configuration names.
+
+    Args:
+        data: the section `data` of a run's configuration.
+        seed: decides which training groups become validation (and, for `folder`, which become test).
+        progress: called with (clips there, clips in all) while `stick-actions` is rendered.
+
+    Raises:
+        UserError: missing or malformed folder, list or manifest; a group that straddles splits; no clips to train on.
+    """
+    if data.source == "stick-actions":
+        _render(data, progress)
+    manifest = _READERS[data.source](data, seed)
+    check_groups(manifest.clips)
+    for split in ("train", "validation"):
+        if not manifest.split(split):
+            raise UserError(
+                f"{manifest.root} gives no {split} clips for fold {data.fold}; more groups or clips are needed."
+            )
+    return manifest
+
+
+def count_folds(data: DataConfig) -> int:
+    """Return how many folds a manifest file has (columns `split_1`, `split_2`, ...)."""
+    path = _manifest_path(data)
+    if not path.is_file():
+        raise UserError(f"there is no manifest at {path}; check `data.root` or `data.lists`.")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header = next(csv.reader(file), [])
+    return max(1, sum(re.fullmatch(r"split_\d+", column) is not None for column in header))
+
+
+def check_groups(clips: Iterable[Clip]) -> None:
+    """Refuse clips of one group in more than one of train, validation and test.
+
+    Raises:
+        UserError: names the group and its splits.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip.group and clip.split in ("train", "validation", "test"):
+            found[clip.group].add(clip.split)
+    for group, names in sorted(found.items()):
+        if len(names) > 1:
+            raise UserError(
+                f"group '{group}' has clips in {' and '.join(sorted(names))}; a group (person, scene, source"
+                " video) must lie in one split, or the accuracy would be too good."
+            )
+
+
+def _ucf101(data: DataConfig, seed: int) -> Manifest:
+    clips = splits.read_ucf101(_lists(data), data.fold, data.validation_fraction, seed)
+    return Manifest.from_clips("ucf101", _root(data), data.fold, clips)
+
+
+def _hmdb51(data: DataConfig, seed: int) -> Manifest:
+    clips = splits.read_hmdb51(_lists(data), data.fold, data.validation_fraction, seed)
+    return Manifest.from_clips("hmdb51", _root(data), data.fold, clips)
+
+
+def _folder(data: DataConfig, seed: int) -> Manifest:
+    if data.fold != 1:
+        raise UserError(f"a folder of videos has one fold; data.fold is {data.fold}.")
+    clips = folder.read_folder(
+        data.root,
+        groups=data.groups,
+        test_fraction=data.test_fraction,
+        validation_fraction=data.validation_fraction,
+        seed=seed,
+    )
+    return Manifest.from_clips(Path(data.root).resolve().name, data.root, 1, clips)
+
+
+def _manifest(data: DataConfig, seed: int) -> Manifest:
+    root = _root(data)
+    clips = _with_validation(_manifest_path(data), data, seed)
+    return Manifest.from_clips(root.resolve().name, root, data.fold, clips)
+
+
+def _manifest_path(data: DataConfig) -> Path:
+    return Path(data.lists) if data.lists else Path(data.root) / "manifest.csv"
+
+
+def _stick_actions(data: DataConfig, seed: int) -> Manifest:
+    clips = _with_validation(Path(data.root) / "manifest.csv", data, seed)
+    return Manifest.from_clips("stick-actions", data.root, data.fold, clips)
+
+
+def _render(data: DataConfig, progress: Progress | None) -> None:
+    from keras_actrec.data import synthetic  # renders with OpenCV; other sources do not need it
+
+    synthetic.ensure(data.root, data.stick_actions, progress)
+
+
+def _with_validation(path: Path, data: DataConfig, seed: int) -> list[Clip]:
+    """Read a manifest file; carve validation unless it names validation clips itself."""
+    clips = read_csv(path, data.fold)
+    if any(clip.split == "validation" for clip in clips):
+        return clips
+    return splits.carve_validation(clips, data.validation_fraction, seed)
+
+
+def _root(data: DataConfig) -> Path:
+    root = Path(data.root)
+    if not root.is_dir():
+        raise UserError(f"there is no folder {root}; `data.root` must name the folder that holds the videos.")
+    return root
+
+
+def _lists(data: DataConfig) -> Path:
+    if data.lists is None:
+        raise UserError(f"data.source {data.source} needs `data.lists`, the folder of the official split lists.")
+    path = Path(data.lists)
+    if not path.is_dir():
+        raise UserError(f"there is no folder {path}; `data.lists` must name the folder of the official split lists.")
+    return path
+
+
+_READERS = {
+    "ucf101": _ucf101,
+    "hmdb51": _hmdb51,
+    "folder": _folder,
+    "manifest": _manifest,
+    "stick-actions": _stick_actions,
+}

@@ -1,0 +1,220 @@
+"""Video files to arrays: `probe` and `read_frames`.
+
+Frame i is the i-th frame that a player displays: frames are in order of display, edit lists and rotation metadata are
+applied, and a variable frame rate changes nothing about the count. The content of a file decides what it is, not its
+name. How a file is read is chosen per file (see `video_reader`); OpenCV takes over where FFmpeg as shipped with PyAV
+lacks the decoder. What cannot be read raises `UnreadableVideoError` with one of these reasons:
+
+- "missing file", "not a file", "empty file", "cannot be opened: ...", "not a video", "no video stream", "no frames",
+- "truncated: ..." (the index is lost, or fewer frames than declared; tolerance: see `video_index`),
+- "corrupt: ..." (a frame that is wanted, or one that it depends on, cannot be decoded).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from keras_actrec.data import opencv_reader
+from keras_actrec.data.video_index import VideoIndex
+from keras_actrec.data.video_reader import NO_DECODER, VideoReader
+from keras_actrec.errors import UnreadableVideoError
+
+Size = int | tuple[int, int] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoInfo:
+    """What a file holds.
+
+    Attributes:
+        frames: number of displayed frames.
+        fps: average frames per second.
+        width, height: of a displayed frame, in pixels (after rotation).
+        rotation: degrees counter-clockwise by which stored pictures are turned for display: 0, 90, 180 or 270.
+    """
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+    rotation: int
+
+
+@dataclasses.dataclass
+class _Known:
+    """What was learned of a file in this process."""
+
+    index: VideoIndex
+    info: VideoInfo | None = None
+
+
+class _Cache:
+    """Recently read files, by path, time of change and size; safe to use from several threads."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._known: collections.OrderedDict[tuple[str, int, int], _Known] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, int, int] | None) -> _Known | None:
+        with self._lock:
+            if known := self._known.get(key):
+                self._known.move_to_end(key)
+            return known
+
+    def put(self, key: tuple[str, int, int] | None, known: _Known) -> None:
+        if key is None:
+            return
+        with self._lock:
+            self._known[key] = known
+            while len(self._known) > self._capacity:
+                self._known.popitem(last=False)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._known.clear()
+
+
+_cache = _Cache(capacity=4096)  # about 5 KB each for a clip of ten seconds
+
+
+def forget_indices() -> None:
+    """Empty the cache of indices, as a benchmark of first readings needs."""
+    _cache.clear()
+
+
+def probe(path: str | os.PathLike[str]) -> VideoInfo:
+    """Return what a video file holds; decodes its first frame.
+
+    Raises:
+        UnreadableVideoError: with the reason.
+    """
+    key = _key(path)
+    known = _cache.get(key)
+    if known and known.info:
+        return known.info
+    try:
+        with VideoReader(path, known.index if known else None, threads=1) as reader:
+            _, frame = next(reader.frames([0]))
+            info = _info(reader.index, frame)
+            _cache.put(key, _Known(reader.index, info))
+            return info
+    except UnreadableVideoError as error:
+        if error.reason != NO_DECODER:
+            raise
+        return VideoInfo(*opencv_reader.probe(path))
+
+
+def frame_times(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return when each frame is displayed, in seconds after the first: float64 (frames,).
+
+    Raises:
+        UnreadableVideoError: with the reason.
+    """
+    info = probe(path)
+    known = _cache.get(_key(path))
+    return known.index.times_sec if known else np.arange(info.frames) / info.fps
+
+
+def read_frames(
+    path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray, size: Size = None, *, threads: int | None = None
+) -> np.ndarray:
+    """Read frames by their number.
+
+    Args:
+        path: the file.
+        indices: numbers of frames, from 0; any order, repetitions allowed.
+        size: None for the file's own; an integer for the shorter side (aspect kept); or (height, width). Shrinking
+            averages over areas (OpenCV's INTER_AREA), enlarging is bilinear.
+        threads: decoding threads; None chooses by the length of what has to be decoded. Callers that read several
+            files at a time do best with 1.
+
+    Returns:
+        uint8 (T, H, W, 3), RGB.
+
+    Raises:
+        UnreadableVideoError: the file cannot give these frames; with the reason.
+        IndexError: a number below 0 or past the last frame.
+    """
+    numbers = np.asarray(indices, np.int64).reshape(-1)
+    key = _key(path)
+    known = _cache.get(key)
+    try:
+        with VideoReader(path, known.index if known else None, threads) as reader:
+            if not known:
+                _cache.put(key, _Known(reader.index))
+            _check(path, numbers, reader.index.frames)
+            pictures = {i: _picture(frame, size) for i, frame in reader.frames(numbers.tolist() or [0])}
+    except UnreadableVideoError as error:
+        if error.reason != NO_DECODER:
+            raise
+        frames = opencv_reader.probe(path)[0]
+        _check(path, numbers, frames)
+        pictures = {i: resize(picture, size) for i, picture in opencv_reader.frames(path, numbers.tolist() or [0])}
+    shape = next(iter(pictures.values())).shape
+    out = np.empty((len(numbers), *shape), np.uint8)
+    for t, i in enumerate(numbers.tolist()):
+        out[t] = pictures[i]
+    return out
+
+
+def target_size(height: int, width: int, size: Size) -> tuple[int, int]:
+    """Return height and width of a resized picture (see `read_frames`)."""
+    if size is None:
+        return height, width
+    if isinstance(size, int | np.integer):
+        scale = size / min(height, width)
+        return (size, max(1, round(width * scale))) if height <= width else (max(1, round(height * scale)), size)
+    return size[0], size[1]
+
+
+def resize(picture: np.ndarray, size: Size) -> np.ndarray:
+    """Resize uint8 (H, W, C): area averaging when it shrinks along an axis, else bilinear."""
+    height, width = picture.shape[:2]
+    new_height, new_width = target_size(height, width, size)
+    if (new_height, new_width) == (height, width):
+        return picture
+    shrinks = new_height < height or new_width < width
+    return cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _key(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return str(Path(path).absolute()), status.st_mtime_ns, status.st_size
+
+
+def _check(path: str | os.PathLike[str], numbers: np.ndarray, frames: int) -> None:
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < frames:
+        wrong = next(i for i in numbers.tolist() if not 0 <= i < frames)
+        raise IndexError(f"{path} has {frames} frames, frame {wrong} was asked for")
+
+
+def _rotation(frame: av.VideoFrame) -> int:
+    return round(frame.rotation / 90) % 4 * 90
+
+
+def _info(index: VideoIndex, frame: av.VideoFrame) -> VideoInfo:
+    rotation = _rotation(frame)
+    width, height = (frame.height, frame.width) if rotation % 180 else (frame.width, frame.height)
+    return VideoInfo(index.frames, index.fps, width, height, rotation)
+
+
+def _picture(frame: av.VideoFrame, size: Size) -> np.ndarray:
+    """Convert to RGB, resize, rotate. One thread: for pictures this small more of them cost ten times as much."""
+    picture = frame.to_ndarray(format="rgb24", threads=1)
+    turns = _rotation(frame) // 90
+    if isinstance(size, tuple | list) and turns % 2:
+        size = (size[1], size[0])
+    return np.rot90(resize(picture, size), turns)

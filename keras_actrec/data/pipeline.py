@@ -1,0 +1,271 @@
+"""The input pipeline: clips to batches, with `tf.data`, for every Keras backend.
+
+Clips are decoded and changed in parallel threads, in an order and with random draws that depend on (seed, epoch,
+index) alone: an epoch's bytes are the same in any process, whatever ran before it and however many threads there are.
+Frames stay uint8 until they are a batch; `normalize` is the one place where they become floats. A clip that cannot be
+read is dropped and put in quarantine, never replaced, so that the last batches of an epoch may be smaller or missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from keras_actrec.data import assemble, randaugment
+from keras_actrec.data.manifest import Clip
+from keras_actrec.data.quarantine import Quarantine, reason_of
+from keras_actrec.data.quiesce import Workers
+from keras_actrec.data.source import FrameSource
+from keras_actrec.data.views import View
+from keras_actrec.errors import UnreadableVideoError, UserError, did_you_mean
+
+_PREFETCH = 2
+_workers = Workers()
+# Scale and offset per channel: x * scale + offset for x in 0..255. ImageNet's numbers are those of keras.applications.
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+
+class Loader:
+    """Batches of clips, for training and for evaluation.
+
+    `fit` asks a data set for a new iterator in each epoch; call `set_epoch` before that (in `on_epoch_begin`).
+
+    Attributes:
+        clips: the clips, in the order that indices point into.
+        failure: the first error of a worker that was not an unreadable video; TensorFlow's own error only quotes it.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        classes: Sequence[str],
+        views: Sequence[View],
+        source: FrameSource,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        quarantine: Quarantine,
+        mixup: float = 0.0,
+        workers: int = 0,
+    ) -> None:
+        """Check the wishes; nothing is read yet.
+
+        Args:
+            clips: the clips of a split. One without a label, or of the split "unknown", has a row of zeros as label.
+            classes: class names in the order of the network's outputs.
+            views: what is taken of each clip.
+            source: gives the frames; used by several threads at a time.
+            batch_size: clips per batch.
+            seed: of all randomness, at least 0.
+            shuffle: a new order in each epoch, for `dataset`.
+            quarantine: told of clips that cannot be read.
+            mixup: alpha of MixUp's Beta distribution, for `dataset`; 0 turns it off.
+            workers: threads; 0: one per core.
+
+        Raises:
+            UserError: a wish that cannot be met.
+        """
+        _check(clips, classes, views, batch_size)
+        self.clips = tuple(clips)
+        self.classes = tuple(classes)
+        self.views = tuple(views)
+        self.failure: Exception | None = None
+        self._source, self._quarantine = source, quarantine
+        self._batch_size, self._seed, self._shuffle, self._mixup = batch_size, seed, shuffle, mixup
+        self._workers = workers or os.cpu_count() or 1
+        self._epoch = 0
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        self._labels = np.array([numbers.get(clip.label, -1) for clip in self.clips], np.int32)
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch if every clip can be read, else an upper bound."""
+        return -(-len(self.clips) // self._batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that iterators made from now on will give (counted from 0)."""
+        self._epoch = int(epoch)
+
+    def dataset(self) -> tf.data.Dataset:
+        """Return batches for training.
+
+        Returns:
+            Data set of ({view name: float32 (B, T, H, W, C)}, one-hot float32 (B, K)).
+        """
+        data = self._examples(evaluation=False)
+        data = data.batch(self._batch_size, num_parallel_calls=1, deterministic=True).enumerate()
+        return self._finish(data.map(self._training_batch))
+
+    def evaluation_dataset(self) -> tf.data.Dataset:
+        """Return batches for evaluation: in the order of the clips, nothing random, the last batch kept.
+
+        Returns:
+            Data set of ({view name: float32 (B, V, T, H, W, C)}, int32 indices into `clips` (B,)), where V is the
+            view's clips x crops.
+        """
+        data = self._examples(evaluation=True)
+        return self._finish(data.batch(self._batch_size).map(self._evaluation_batch))
+
+    def _examples(self, evaluation: bool) -> tf.data.Dataset:
+        """Return examples ((epoch, index), frames of each view), the unreadable ones left out."""
+        shapes = [_shape(view, evaluation) for view in self.views]
+
+        def positions(_: tf.Tensor) -> tf.data.Dataset:
+            rows = tf.numpy_function(self._evaluation_order if evaluation else self._training_order, [], tf.int64)
+            rows.set_shape((None, 2))
+            return tf.data.Dataset.from_tensor_slices(rows)
+
+        def example(row: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            work = self._evaluation_example if evaluation else self._training_example
+            readable, *frames = tf.numpy_function(work, [row], [tf.bool] + [tf.uint8] * len(shapes))
+            readable.set_shape(())
+            return (readable, row, *frames)
+
+        def keep(readable: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
+            return readable
+
+        def shaped(_: tf.Tensor, row: tf.Tensor, *frames: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return (row, *(tf.ensure_shape(part, shape) for part, shape in zip(frames, shapes, strict=True)))
+
+        data = tf.data.Dataset.from_tensors(0).flat_map(positions)
+        data = data.map(example, num_parallel_calls=self._workers, deterministic=True)
+        return data.filter(keep).map(shaped)
+
+    def _finish(self, data: tf.data.Dataset) -> tf.data.Dataset:
+        options = tf.data.Options()
+        options.deterministic = True
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        options.threading.private_threadpool_size = self._workers + 1
+        return data.prefetch(_PREFETCH).with_options(options)
+
+    def _training_order(self) -> np.ndarray:
+        """Return int64 (N, 2) of epoch and index; read when an iterator starts."""
+        epoch, indices = self._epoch, np.arange(len(self.clips))
+        if self._shuffle:
+            indices = assemble.Key(self._seed, epoch, 0).generator(assemble.PERMUTE).permutation(indices)
+        return np.stack([np.full_like(indices, epoch), indices], axis=1)
+
+    def _evaluation_order(self) -> np.ndarray:
+        indices = np.arange(len(self.clips))
+        return np.stack([np.full_like(indices, self._epoch), indices], axis=1)
+
+    def _training_example(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self._example(row, assemble.assemble)
+
+    def _evaluation_example(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self._example(row, assemble.assemble_evaluation)
+
+    def _example(self, row: np.ndarray, work: Callable[..., list[np.ndarray]]) -> tuple[np.ndarray, ...]:
+        """Return whether the clip could be read, and its frames (empty if not)."""
+        # RandAugment's few TensorFlow operations stay off the accelerators, which are the network's.
+        with _workers.call(), tf.device("/CPU:0"):
+            return self._make(int(row[0]), int(row[1]), work)
+
+    def _make(self, epoch: int, index: int, work: Callable[..., list[np.ndarray]]) -> tuple[np.ndarray, ...]:
+        clip = self.clips[index]
+        try:
+            frames = work(clip, self.views, self._source, assemble.Key(self._seed, epoch, index))
+        except UnreadableVideoError as error:
+            self._quarantine.add(clip, reason_of(clip, error), epoch)
+            return (np.False_, *(np.zeros(0, np.uint8) for _ in self.views))
+        except Exception as error:
+            self.failure = self.failure or error
+            raise RuntimeError(f"clip {clip.path}: {type(error).__name__}: {error}") from error
+        return (np.True_, *frames)
+
+    def _training_batch(self, number: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor]:
+        rows, *frames = batch
+        labels = tf.one_hot(tf.gather(self._labels, rows[:, 1]), len(self.classes))
+        inputs = self._inputs(frames)
+        if not self._mixup:
+            return inputs, labels
+        share, partner = tf.numpy_function(
+            self._draw_mixup, [rows[0, 0], number, tf.shape(rows)[0]], [tf.float32, tf.int64]
+        )
+        share.set_shape(())
+        partner.set_shape((None,))
+
+        def mix(value: tf.Tensor) -> tf.Tensor:
+            return share * value + (1 - share) * tf.ensure_shape(tf.gather(value, partner), value.shape)
+
+        return {name: mix(value) for name, value in inputs.items()}, mix(labels)
+
+    def _draw_mixup(self, epoch: int, number: int, size: int) -> tuple[np.float32, np.ndarray]:
+        """Draw MixUp's share and partners for one batch (Zhang et al., 2018: one share per batch)."""
+        rng = assemble.Key(self._seed, int(epoch), int(number)).generator(assemble.MIX)
+        return np.float32(rng.beta(self._mixup, self._mixup)), rng.permutation(int(size))
+
+    def _evaluation_batch(self, rows: tf.Tensor, *frames: tf.Tensor) -> tuple[dict, tf.Tensor]:
+        return self._inputs(frames), tf.cast(rows[:, 1], tf.int32)
+
+    def _inputs(self, frames: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {view.name: normalize(part, view) for view, part in zip(self.views, frames, strict=True)}
+
+
+@tf.autograph.experimental.do_not_convert
+def normalize(frames_uint8: tf.Tensor, view: View) -> tf.Tensor:
+    """Turn uint8 frames into what a network takes: the only place where that happens.
+
+    With x in 0..255: "zero_one" x / 255; "minus_one_one" x / 127.5 - 1; "imagenet" (x / 255 - mean) / std of RGB;
+    "caffe" BGR minus its mean; "none" x. A view of differences gives x'[t + 1] - x'[t] of the normalised frames: T of
+    T + 1 frames, in -1..1 for "zero_one", -2..2 for "minus_one_one", -255..255 for "none"; means cancel.
+
+    Args:
+        frames_uint8: (..., T, H, W, C), with T + 1 frames for differences.
+        view: names modality and normalisation.
+
+    Returns:
+        float32 (..., T, H, W, C).
+    """
+    frames = tf.cast(frames_uint8, tf.float32)
+    if view.modality == "difference":
+        frames = frames[..., 1:, :, :, :] - frames[..., :-1, :, :, :]
+    offset = 0.0 if view.modality == "difference" else 1.0
+    match view.normalization:
+        case "zero_one":
+            return frames / 255
+        case "minus_one_one":
+            return frames / 127.5 - offset
+        case "imagenet":
+            mean, std = tf.constant(_IMAGENET_MEAN), tf.constant(_IMAGENET_STD)
+            return (frames / 255 - offset * mean) / std
+        case "caffe":
+            return frames[..., ::-1] - offset * tf.constant(_CAFFE_MEAN)
+    return frames
+
+
+def _shape(view: View, evaluation: bool) -> tuple[int, ...]:
+    shape = (assemble.frames_read(view), view.size, view.size, 1 if view.modality == "depth" else 3)
+    return (view.clips * view.crops, *shape) if evaluation else shape
+
+
+def _check(clips: Sequence[Clip], classes: Sequence[str], views: Sequence[View], batch_size: int) -> None:
+    if not clips:
+        raise UserError("there are no clips in this split; check the manifest and the fractions that are held out.")
+    if batch_size < 1:
+        raise UserError(f"the batch size must be at least 1, got {batch_size}.")
+    if not views or len({view.name for view in views}) < len(views):
+        raise UserError(f"expected views with different names, got {[view.name for view in views]}.")
+    for view in views:
+        _check_view(view)
+    for clip in clips:
+        if clip.label is not None and clip.split != "unknown" and clip.label not in classes:
+            near = did_you_mean(clip.label, classes)
+            raise UserError(f"{clip.path}: the label '{clip.label}' is none of the {len(classes)} classes.{near}")
+
+
+def _check_view(view: View) -> None:
+    if view.crops != 1 and view.fit != "crop":
+        raise UserError(f"view '{view.name}': {view.crops} crops want fit: crop, got fit: {view.fit}.")
+    if view.modality == "depth" and view.normalization in ("imagenet", "caffe"):
+        raise UserError(
+            f"view '{view.name}': depth has one channel and no colour mean; expected the normalisation zero_one, "
+            f"minus_one_one or none, got {view.normalization}."
+        )
+    if view.augmentation is not None and view.augmentation.rand_augment:
+        randaugment.require()

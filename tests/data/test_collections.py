@@ -1,0 +1,123 @@
+"""From a configuration's data section to a manifest, for every kind of source."""
+
+from pathlib import Path
+
+import pytest
+
+from keras_actrec.config import DataConfig
+from keras_actrec.data import collections
+from keras_actrec.data.collections import check_groups, load_manifest
+from keras_actrec.data.manifest import Clip, write_csv
+from keras_actrec.errors import UserError
+
+
+def rows(test_group: int = 9) -> list[Clip]:
+    return [
+        Clip(f"{c}/{g}_{i}.mp4", c, "test" if g == test_group else "train", f"person{g}")
+        for c in "ab"
+        for g in range(10)
+        for i in range(2)
+    ]
+
+
+def test_manifest_source_carves_validation(tmp_path: Path) -> None:
+    write_csv(tmp_path / "manifest.csv", [rows(9), rows(3)])
+    data = DataConfig(source="manifest", root=str(tmp_path), fold=2)
+    manifest = load_manifest(data, seed=0)
+    assert manifest.classes == ("a", "b")
+    assert {clip.group for clip in manifest.split("test")} == {"person3"}
+    assert len(manifest.split("validation")) == 8
+    assert load_manifest(data, seed=0).hash == manifest.hash
+    assert load_manifest(data, seed=1).hash != manifest.hash
+
+
+def test_manifest_that_names_validation_is_left_alone(tmp_path: Path) -> None:
+    clips = [Clip("1.mp4", "a", "train"), Clip("2.mp4", "b", "train"), Clip("3.mp4", "a", "validation")]
+    write_csv(tmp_path / "elsewhere.csv", [clips])
+    data = DataConfig(source="manifest", root=str(tmp_path), lists=str(tmp_path / "elsewhere.csv"))
+    assert load_manifest(data, seed=0).clips == tuple(clips)
+
+
+def test_ucf101_keeps_missing_files(tmp_path: Path) -> None:
+    """Nothing is dropped because a file is not there: reading it will say so."""
+    (tmp_path / "classInd.txt").write_text("1 Archery\n2 Biking\n")
+    for name, numbers in (("train", range(2, 8)), ("test", range(1, 2))):
+        lines = [f"{c}/v_{c}_g{g:02d}_c01.avi\n" for c in ("Archery", "Biking") for g in numbers]
+        (tmp_path / f"{name}list01.txt").write_text("".join(lines))
+    data = DataConfig(source="ucf101", root=str(tmp_path), lists=str(tmp_path))
+    manifest = load_manifest(data, seed=0)
+    assert (manifest.name, len(manifest.clips), manifest.root) == ("ucf101", 14, tmp_path)
+
+
+def test_hmdb51(tmp_path: Path) -> None:
+    for label in ("run", "walk"):
+        lines = [f"Film{i}_{label}_f_cm_np1_ba_bad_0.avi {2 if i == 0 else 1}\n" for i in range(6)]
+        (tmp_path / f"{label}_test_split3.txt").write_text("".join(lines))
+    data = DataConfig(source="hmdb51", root=str(tmp_path), lists=str(tmp_path), fold=3)
+    manifest = load_manifest(data, seed=0)
+    assert (manifest.name, manifest.fold, len(manifest.split("test"))) == ("hmdb51", 3, 2)
+
+
+def test_folder(tmp_path: Path) -> None:
+    for c in "ab":
+        (tmp_path / "mine" / c).mkdir(parents=True)
+        for i in range(10):
+            (tmp_path / "mine" / c / f"{i}.mp4").touch()
+    data = DataConfig(source="folder", root=str(tmp_path / "mine"))
+    manifest = load_manifest(data, seed=0)
+    assert (manifest.name, len(manifest.split("test"))) == ("mine", 4)
+    with pytest.raises(UserError, match="has one fold"):
+        load_manifest(data.model_copy(update={"fold": 2}), seed=0)
+
+
+def test_stick_actions_are_made_where_the_configuration_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ensure(root: str, settings: object) -> Path:
+        asked.append((root, settings))
+        write_csv(Path(root) / "manifest.csv", [rows()])
+        return Path(root)
+
+    from keras_actrec.data import synthetic
+
+    monkeypatch.setattr(synthetic, "ensure", ensure)
+    data = DataConfig(root=str(tmp_path))
+    manifest = load_manifest(data, seed=0)
+    assert asked == [(str(tmp_path), data.stick_actions)]
+    assert (manifest.name, len(manifest.split("test"))) == ("stick-actions", 4)
+
+
+def test_straddling_group_is_refused(tmp_path: Path) -> None:
+    clips = [*rows(), Clip("a/extra.mp4", "a", "test", "person1")]
+    write_csv(tmp_path / "manifest.csv", [clips])
+    with pytest.raises(UserError, match="group 'person1' has clips in "):
+        load_manifest(DataConfig(source="manifest", root=str(tmp_path)), seed=0)
+    check_groups([Clip("1", "a", "train"), Clip("2", "a", "test")])  # unknown groups cannot straddle
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (DataConfig(source="ucf101", root="nowhere", lists="nowhere"), "there is no folder nowhere"),
+        (DataConfig(source="ucf101", root="."), "needs `data.lists`"),
+        (DataConfig(source="hmdb51", root=".", lists="nowhere"), "there is no folder nowhere"),
+        (DataConfig(source="manifest", root="nowhere"), "there is no folder nowhere"),
+        (DataConfig(source="manifest", root="."), "there is no manifest at"),
+        (DataConfig(source="folder", root="nowhere"), "there is no folder nowhere"),
+    ],
+)
+def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: DataConfig, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        load_manifest(data, seed=0)
+
+
+def test_nothing_to_validate_with(tmp_path: Path) -> None:
+    write_csv(tmp_path / "manifest.csv", [[Clip("1.mp4", "a", "train"), Clip("2.mp4", "b", "train")]])
+    with pytest.raises(UserError, match="gives no validation clips"):
+        load_manifest(DataConfig(source="manifest", root=str(tmp_path)), seed=0)
+
+
+def test_every_source_of_the_configuration_has_a_reader() -> None:
+    sources = DataConfig.model_json_schema()["properties"]["source"]["enum"]
+    assert set(sources) == set(collections._READERS)
