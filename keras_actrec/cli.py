@@ -7,7 +7,9 @@ Each ends with exit code 0, or with another one and one clear sentence.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -31,10 +33,11 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    silence_tensorflow()
     parser = Parser(prog="python -m keras_actrec", description=DESCRIPTION)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     for name, (describe, run) in COMMANDS.items():
-        text, example = (describe.__doc__ or "").strip().split("\n\nExample: ")
+        text, example = (inspect.getdoc(describe) or "").split("\n\nExample:")
         command = commands.add_parser(
             name,
             help=text.partition("\n")[0],
@@ -46,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.set_defaults(run=run)
     options = parser.parse_args(arguments)
     return guard(lambda: options.run(options))
+
+
+def silence_tensorflow() -> None:
+    """Keep TensorFlow's notes about the machine off the screen, unless the user has set the level himself."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def guard(action: Callable[[], None]) -> int:
@@ -96,9 +104,11 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train as the options say and name the run directory in the last line."""
     from keras_actrec.config import load_config
-    from keras_actrec.training import experiment
 
-    directory = experiment.run(load_config(options.config, options.overrides), resume=options.resume)
+    config = load_config(options.config, options.overrides)
+    from keras_actrec.training import experiment  # imports Keras: a mistake in the file is told before that
+
+    directory = experiment.run(config, resume=options.resume)
     print(f"run: {directory}")
 
 
@@ -118,7 +128,14 @@ def _prepare(options: argparse.Namespace) -> None:
     from keras_actrec.training import datasets
 
     settings = load_config(options.config, options.overrides)
-    datasets.prepare(settings, target=options.to, short_side=options.short_side, quality=options.quality)
+    target = options.to or settings.data.prepared
+    if target is None:
+        raise UserError("where should the frames go? Pass --to FOLDER, or set data.prepared in the configuration.")
+    short_side = options.short_side or settings.data.prepared_short_side
+    quarantine = datasets.prepare(settings.data, datasets.load(settings), target, short_side, options.quality)
+    for name, reason in quarantine.reasons().items():
+        print(f"not readable: {name}: {reason}")
+    print(f"prepared: {target}")
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +175,12 @@ def _models_arguments(parser: argparse.ArgumentParser) -> None:
 def _models(options: argparse.Namespace) -> None:
     from keras_actrec import models
 
-    print(models.describe(options.name) if options.name else "\n".join(models.list_models()))
+    if not options.name:
+        print("\n".join(models.list_models()))
+        return
+    print(f"{options.name}: {models.summary(options.name)}\n")
+    for option in models.describe(options.name):
+        print(f"  {option.name} ({option.type}; default {option.default})\n      {option.doc}")
 
 
 def _datasets_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,1 @@
+"""Training: run directories, optimisers, schedules, checkpoints, transfer learning, several devices."""

@@ -1,0 +1,205 @@
+"""What happens around the epochs of Keras' `fit`."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import keras
+
+from keras_actrec import files
+from keras_actrec.data.quarantine import Quarantine
+from keras_actrec.errors import UserError
+from keras_actrec.training import optimizers
+from keras_actrec.training.checkpoint import Checkpoints, Progress
+from keras_actrec.training.loggers import Logger
+from keras_actrec.training.run_directory import RunDirectory
+
+CHECK_EVERY_BATCHES = 20
+"""Reading the loss waits for the accelerator, so it is not done after each batch."""
+NOTHING_READABLE = "no {split} clip can be read; see quarantine.json in the run directory for the reasons."
+LOSS = "weighted_loss"
+"""Name of the metric that stands for the validation loss where batches have rows of weight 0."""
+
+
+class Batches(Protocol):
+    """The part of `data.pipeline.Loader` that training uses."""
+
+    @property
+    def steps(self) -> int:
+        """Upper bound of the batches per epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (from 0) whose order and random changes the next iteration shows."""
+
+    def dataset(self) -> Any:
+        """Batches of ({view name: float32 (B, T, H, W, C)}, one-hot float32 (B, K))."""
+
+
+class SetEpoch(keras.callbacks.Callback):
+    """Tells the loader which epoch begins."""
+
+    def __init__(self, loader: Batches) -> None:
+        super().__init__()
+        self.loader = loader
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Pass the epoch on."""
+        self.loader.set_epoch(epoch)
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Stops a run whose loss is not a number any more, or that has no data, before a checkpoint is written of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._batches = {"training": 0, "validation": 0}
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count anew."""
+        self._batches = dict.fromkeys(self._batches, 0)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look now and then; a running mean that was NaN once stays so."""
+        self._batches["training"] += 1
+        if (batch + 1) % CHECK_EVERY_BATCHES == 0:
+            _check_finite(logs or {}, f"batch {batch + 1}")
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count."""
+        self._batches["validation"] += 1
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at the means of the epoch."""
+        for split, count in self._batches.items():
+            if not count:
+                raise UserError(NOTHING_READABLE.format(split=split))
+        _check_finite(logs or {}, f"epoch {epoch + 1}")
+
+
+class EvaluateAverages(keras.callbacks.Callback):
+    """Validates with the moving averages of the weights, where the optimiser keeps them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._swapped = contextlib.ExitStack()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Put the averages in."""
+        self._swapped.enter_context(optimizers.averaged_weights(self.model))
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Put the weights back."""
+        self._swapped.close()
+
+
+class KeepState(keras.callbacks.Callback):
+    """Logs an epoch, keeps the best weights, and publishes the state from which a killed run goes on.
+
+    The order makes a kill between any two lines harmless: the loggers first (a repeated epoch overwrites itself
+    there), then the best weights, then the state that names them, then history.csv, which is written anew from the
+    state.
+
+    Args:
+        run: directory and log.
+        checkpoints: of the run.
+        progress: where the run stands.
+        select_by, patience: what is best, and when to stop.
+        epochs: length of the whole run.
+        quarantine: is counted.
+
+    Attributes:
+        loggers: get the numbers of each epoch.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        *,
+        select_by: str,
+        patience: int,
+        epochs: int,
+        quarantine: Quarantine | None = None,
+    ) -> None:
+        super().__init__()
+        self.run = run
+        self.checkpoints = checkpoints
+        self.loggers: Sequence[Logger] = ()
+        self.progress = progress
+        self.select_by = select_by
+        self.patience = patience
+        self.epochs = epochs
+        self.quarantine = quarantine
+        self._began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock."""
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write everything down."""
+        row = self._row(logs or {})
+        for logger in self.loggers:
+            logger.log(epoch + 1, row)
+        self.progress = self.progress.advance(row, self.select_by, self.patience)
+        if self.progress.best_epoch == epoch:
+            self.checkpoints.save_best(self.model, self.progress)
+        self.checkpoints.save_state(self.model, self.progress)
+        write_history(self.run, self.progress)
+        self._tell(epoch, row, time.monotonic() - self._began)
+        if self.progress.stopped:
+            self.model.stop_training = True
+
+    def _row(self, logs: dict[str, Any]) -> dict[str, float]:
+        numbers = {name: float(logs[name]) for name in sorted(logs) if LOSS not in name}
+        if f"val_{LOSS}" in logs:
+            numbers["val_loss"] = float(logs[f"val_{LOSS}"])
+        return {"learning_rate": optimizers.learning_rate(self.model), **numbers}
+
+    def _tell(self, epoch: int, row: dict[str, float], seconds: float) -> None:
+        times = _known_times(self.run)
+        self.run.add_timing(epochs_sec=[*times[:epoch], round(seconds, 3)])
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
+        self.run.say(f"epoch {epoch + 1}/{self.epochs}  {numbers}  {seconds:.1f} s{self._lost()}")
+        if self.progress.stopped:
+            self.run.say(f"stopped: no better {self.select_by} for {self.patience} epochs")
+
+    def _lost(self) -> str:
+        """Return how many clips were left out, as the end of a line."""
+        if self.quarantine is None:
+            return ""
+        counts = {split: self.quarantine.count(split) for split in ("train", "validation")}
+        lost = [f"{count} {split}" for split, count in counts.items() if count]
+        return f"  (in quarantine: {', '.join(lost)} clips)" if lost else ""
+
+
+def write_history(run: RunDirectory, progress: Progress) -> None:
+    """Publish history.csv, with numbers that read back exactly and no times."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = list(progress.rows[0]) if progress.rows else []
+    writer.writerow(["epoch", *names])
+    for epoch, row in enumerate(progress.rows, start=1):
+        writer.writerow([epoch, *(repr(row[name]) for name in names)])
+    files.write_text(run.history, text.getvalue())
+
+
+def _check_finite(logs: dict[str, Any], where: str) -> None:
+    for name, value in logs.items():
+        if name.endswith("loss") and not math.isfinite(float(value)):
+            raise UserError(
+                f"training diverged: {name} is {float(value)} at {where}. Try a lower learning rate "
+                "(training.optimizer.learning_rate), gradient clipping (training.optimizer.clip_norm=1), a warm-up "
+                "(training.schedule.warmup_epochs=1), or training.precision=float32."
+            )
+
+
+def _known_times(run: RunDirectory) -> list[float]:
+    return files.read_json(run.timing).get("epochs_sec", []) if run.timing.exists() else []

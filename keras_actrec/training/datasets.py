@@ -1,0 +1,80 @@
+"""The data set of a run: read or rendered, its frames opened or prepared, its clips counted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from keras_actrec.config import DataConfig, RunConfig
+from keras_actrec.data import collections, prepared
+from keras_actrec.data.manifest import Manifest
+from keras_actrec.data.quarantine import Quarantine
+from keras_actrec.data.source import FrameSource, VideoSource
+from keras_actrec.errors import UserError
+from keras_actrec.training.progress import Progress
+
+OFFICIAL_FOLDS = {"stick-actions": 3, "ucf101": 3, "hmdb51": 3, "folder": 1}
+
+
+def fold_numbers(config: RunConfig) -> list[int]:
+    """Return the folds to run: the one that is named, or all that the data set has."""
+    data = config.data
+    if config.folds == "one":
+        return [data.fold]
+    count = OFFICIAL_FOLDS.get(data.source) or collections.count_folds(data)
+    if count < 2:
+        raise UserError(f"folds: all needs a data set with several folds; '{data.source}' at {data.root} has one.")
+    return list(range(1, count + 1))
+
+
+def in_fold(config: RunConfig, number: int) -> RunConfig:
+    """Return the configuration of one fold alone."""
+    data = config.data.model_copy(update={"fold": number})
+    return config.model_copy(update={"folds": "one", "data": data})
+
+
+def load(config: RunConfig) -> Manifest:
+    """Read, or render, the data set of a run."""
+    with Progress("rendering stick-actions", unit="clips") as progress:
+        return collections.load_manifest(config.data, config.seed, progress)
+
+
+def open_source(data: DataConfig, manifest: Manifest) -> FrameSource:
+    """Return the videos themselves, or the prepared cache of them."""
+    if data.prepared is None:
+        return VideoSource(manifest.root)
+    prepare(data, manifest, data.prepared, data.prepared_short_side)
+    return prepared.PreparedSource(data.prepared)
+
+
+def prepare(data: DataConfig, manifest: Manifest, target: str, short_side: int, quality: int = 90) -> Quarantine:
+    """Write the prepared cache, or what is missing of it, and return the clips that could not be read."""
+    quarantine = Quarantine()
+    with Progress("preparing frames", unit="clips") as progress:
+        prepared.prepare(
+            manifest,
+            VideoSource(manifest.root),
+            target,
+            short_side=short_side,
+            quality=quality,
+            workers=data.workers or os.cpu_count() or 1,
+            quarantine=quarantine,
+            progress=progress,
+        )
+    return quarantine
+
+
+def summary(manifest: Manifest) -> str:
+    """Return a table of clips per class and split."""
+    counts = manifest.counts()
+    splits = [split for split in counts if any(counts[split].values())]
+    labels = sorted({label for split in splits for label in counts[split]})
+    width = max(len("no label"), *map(len, labels)) + 2
+    lines = ["".join([" " * width, *(f"{split:>12}" for split in splits)])]
+    for label in labels:
+        cells = (f"{counts[split].get(label, 0) or '-':>12}" for split in splits)
+        lines.append("".join([f"{label or 'no label':<{width}}", *cells]))
+    totals = (f"{sum(counts[split].values()):>12}" for split in splits)
+    lines.append("".join([f"{'all':<{width}}", *totals]))
+    head = f"{manifest.name}, fold {manifest.fold}, in {Path(manifest.root)}; manifest {manifest.hash[:12]}"
+    return "\n".join([head, *lines])

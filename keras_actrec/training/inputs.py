@@ -1,0 +1,88 @@
+"""What a run reads: the manifest, where its frames come from, and one loader for each purpose."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from keras_actrec.config import RunConfig
+from keras_actrec.data.manifest import Manifest
+from keras_actrec.data.pipeline import Loader
+from keras_actrec.data.quarantine import Quarantine
+from keras_actrec.data.source import FrameSource
+from keras_actrec.data.views import View
+from keras_actrec.errors import UserError
+from keras_actrec.training import datasets
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """The data of one run.
+
+    Attributes:
+        config: of the run.
+        manifest: all clips of the fold.
+        source: gives the frames of a clip.
+        quarantine: collects the clips that cannot be read.
+        normalization: what the network's backbone expects (a `data.views.Normalization`).
+    """
+
+    config: RunConfig
+    manifest: Manifest
+    source: FrameSource
+    quarantine: Quarantine
+    normalization: str
+
+    def view(self, **changes: Any) -> View:
+        """Return the plain, deterministic view of a video, with changes."""
+        data = self.config.data
+        plain = View(
+            frames=data.frames,
+            selection=data.selection,
+            stride=data.stride,
+            runs=data.runs,
+            size=data.size,
+            fit=data.fit,
+            normalization=self.normalization,
+        )
+        return dataclasses.replace(plain, **changes)
+
+    def training(self) -> Loader:
+        """Return shuffled, augmented batches of the training split."""
+        augmentation = self.config.data.augmentation
+        view = self.view(augmentation=augmentation.draws())
+        return self._loader("train", view, shuffle=True, mixup=augmentation.mixup)
+
+    def plain(self, split: str) -> Loader:
+        """Return one deterministic view of each clip of a split, for validation and for cached features."""
+        return self._loader(split, self.view())
+
+    def evaluation(self, split: str, **changes: Any) -> Loader:
+        """Return the clips and crops over which the final numbers of a split are averaged; `changes` go to the view."""
+        evaluation = self.config.evaluation
+        view = self.view(**{"clips": evaluation.clips, "crops": evaluation.crops, **changes})
+        return self._loader(split, view, batch_size=evaluation.batch_size)
+
+    def _loader(self, split: str, view: View, *, batch_size: int | None = None, **options: Any) -> Loader:
+        clips = self.manifest.split(split)
+        if not clips:
+            raise UserError(
+                f"the data set '{self.manifest.name}' has no {split} clips in fold {self.manifest.fold}; "
+                "check data.fold, data.test_fraction and data.validation_fraction."
+            )
+        return Loader(
+            clips,
+            self.manifest.classes,
+            (view,),
+            self.source,
+            batch_size=batch_size or self.config.training.batch_size,
+            seed=self.config.seed,
+            quarantine=self.quarantine,
+            workers=self.config.data.workers,
+            **{"shuffle": False, **options},
+        )
+
+
+def open_inputs(config: RunConfig, manifest: Manifest, quarantine: Quarantine, normalization: str) -> Inputs:
+    """Open the frames of a data set; a prepared cache that is asked for and not there yet is made first."""
+    return Inputs(config, manifest, datasets.open_source(config.data, manifest), quarantine, normalization)

@@ -1,0 +1,18 @@
+"""One seed for all that is drawn while a network is built; the input pipeline has its own, (seed, epoch, index)."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_actrec.training import distribution
+
+
+def seed_everything(seed: int, deterministic: bool = True) -> None:
+    """Seed Python, NumPy and the backend, and ask for reproducible kernels. Call it right before building a model.
+
+    Layers with random draws of their own (dropout) take their first state from here; later states are in the
+    checkpoints.
+    """
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        distribution.make_deterministic()
