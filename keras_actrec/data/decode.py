@@ -16,7 +16,8 @@ import collections
 import dataclasses
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent import futures
 from pathlib import Path
 
 import av
@@ -25,10 +26,14 @@ import numpy as np
 
 from keras_actrec.data import opencv_reader
 from keras_actrec.data.video_index import VideoIndex
-from keras_actrec.data.video_reader import NO_DECODER, VideoReader
+from keras_actrec.data.video_open import NO_DECODER
+from keras_actrec.data.video_reader import VideoReader
 from keras_actrec.errors import UnreadableVideoError
 
 Size = int | tuple[int, int] | None
+
+_AHEAD = 8
+"""Wanted frames from which on a second thread pays that shrinks while the first decodes; and the most that may wait."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,17 +158,52 @@ def read_frames(
             if not known:
                 _cache.put(key, _Known(reader.index))
             _check(path, numbers, reader.index.frames)
-            pictures = {i: _picture(frame, size) for i, frame in reader.frames(numbers.tolist() or [0])}
+            frames = reader.frames(_at_least_one(numbers))
+            pictures = ((i, _picture(frame, size)) for i, frame in frames)
+            if size is not None and threads != 1 and len(numbers) >= _AHEAD:
+                pictures = _convert_beside(frames, size)
+            return _collect(numbers, pictures)
+    except av.FFmpegError as error:
+        raise UnreadableVideoError(str(path), f"corrupt: {error.strerror}") from None
     except UnreadableVideoError as error:
         if error.reason != NO_DECODER:
             raise
-        frames = opencv_reader.probe(path)[0]
-        _check(path, numbers, frames)
-        pictures = {i: resize(picture, size) for i, picture in opencv_reader.frames(path, numbers.tolist() or [0])}
-    shape = next(iter(pictures.values())).shape
-    out = np.empty((len(numbers), *shape), np.uint8)
+    frames = opencv_reader.probe(path)[0]
+    _check(path, numbers, frames)
+    read = opencv_reader.frames(path, _at_least_one(numbers))
+    return _collect(numbers, ((i, resize(picture, size)) for i, picture in read))
+
+
+def _at_least_one(numbers: np.ndarray) -> list[int]:
+    """Return the numbers, or the first frame's, whose size is wanted even if no frame is."""
+    return numbers.tolist() or [0]
+
+
+def _convert_beside(frames: Iterable[tuple[int, av.VideoFrame]], size: Size) -> Iterator[tuple[int, np.ndarray]]:
+    """Convert and shrink in a second thread, while this one goes on decoding; at most `_AHEAD` frames wait."""
+    waiting: collections.deque[tuple[int, futures.Future[np.ndarray]]] = collections.deque()
+    with futures.ThreadPoolExecutor(1) as worker:
+        for i, frame in frames:
+            waiting.append((i, worker.submit(_picture, frame, size)))
+            while waiting and (len(waiting) > _AHEAD or waiting[0][1].done()):
+                number, picture = waiting.popleft()
+                yield number, picture.result()
+        for number, picture in waiting:
+            yield number, picture.result()
+
+
+def _collect(numbers: np.ndarray, pictures: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Put pictures in the places of their numbers as they come: keeping them would cost more than the conversion."""
+    places: dict[int, list[int]] = collections.defaultdict(list)
     for t, i in enumerate(numbers.tolist()):
-        out[t] = pictures[i]
+        places[i].append(t)
+    out: np.ndarray | None = None
+    for i, picture in pictures:
+        if out is None:
+            out = np.empty((len(numbers), *picture.shape), np.uint8)
+        picture = resize(picture, out.shape[1:3])  # a stream may change its size on the way
+        for t in places[i]:
+            out[t] = picture
     return out
 
 

@@ -46,11 +46,12 @@ class VideoSource:
 
     Attributes:
         root: folder that the clips' paths are relative to.
-        threads: decoding threads per file; None: chosen by length. Loaders that read several clips at a time want 1.
+        threads: decoding threads per file; None: chosen by length. The default suits loaders, which read several clips
+            at a time: there threads within a file only cost.
     """
 
     root: str | os.PathLike[str]
-    threads: int | None = None
+    threads: int | None = 1
 
     def probe(self, clip: Clip) -> VideoInfo:
         """Return what the clip holds (see `FrameSource`)."""

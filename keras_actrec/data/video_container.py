@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _MAX_PARTS = 1_000_000  # bounds the walk over a hostile file's parts
+_FARTHEST = 1 << 40  # damaged lengths can lead farther than a file can be sought in
 _MP4_TYPES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"moof")
 _MP4_EXTRAS = (b"mfra", b"free", b"skip", b"wide", b"udta", b"uuid", b"meta")
 _EBML = b"\x1a\x45\xdf\xa3"
@@ -93,7 +94,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield type and end of each top-level box (ISO/IEC 14496-12, section 4.2)."""
     start = 0
     for _ in range(_MAX_PARTS):
-        file.seek(start)
+        file.seek(min(start, _FARTHEST))
         header = file.read(16)
         if not header:
             return
@@ -115,7 +116,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield name and end of each RIFF chunk at the top level; large AVI files have several."""
     start = 0
     for _ in range(_MAX_PARTS):
-        file.seek(start)
+        file.seek(min(start, _FARTHEST))
         header = file.read(8)
         length = int.from_bytes(header[4:8], "little")
         if header[:4] != b"RIFF" or length == 0:  # 0: the writer never came to fill it in
@@ -132,7 +133,7 @@ def _elements(file: BinaryIO, start: int, stop: int | None = None) -> Iterator[t
     for _ in range(_MAX_PARTS):
         if stop is not None and start >= stop:
             return
-        file.seek(start)
+        file.seek(min(start, _FARTHEST))
         header = file.read(12)
         if not header:
             return

@@ -24,6 +24,8 @@ import numpy as np
 from keras_actrec.data import bitstream, video_container
 from keras_actrec.errors import UnreadableVideoError
 
+READ_ERRORS = (av.FFmpegError, IndexError, MemoryError)
+"""What PyAV raises while it reads or decodes damaged files; IndexError: a stream that the header does not name."""
 TOLERANCE_FRAMES = 2
 TOLERANCE_SHARE = 0.02
 _KEPT_BYTES = 32 << 20
@@ -134,9 +136,9 @@ def _demux(
             packets.append(_Packet(*facts, one_frame(packet), droppable(packet)))
             if kept is not None:
                 kept.append(packet)
-    except av.FFmpegError as error:
+    except READ_ERRORS:
         if not packets:
-            raise UnreadableVideoError(str(path), f"corrupt: {error.strerror}") from None
+            raise UnreadableVideoError(str(path), "corrupt: the stream cannot be read") from None
     while packets and packets[-1].corrupt:
         packets.pop()
     if kept is not None:

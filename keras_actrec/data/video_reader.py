@@ -26,22 +26,15 @@ from typing import NamedTuple
 
 import av
 
-from keras_actrec.data import video_container, video_index
+from keras_actrec.data import video_container, video_index, video_open
 from keras_actrec.data.video_index import VideoIndex
 from keras_actrec.errors import UnreadableVideoError
 
-# No lines from FFmpeg: our errors say what is wrong. It has to be None, PyAV's default, and never a level: with a level
-# every message takes Python's lock, and a decoder that is closed while its threads have something to say hangs.
-av.logging.set_level(None)
-
-NO_DECODER = "no decoder for its codec"
-
-_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,flv,live_flv,asf,ogg,rm,mxf,nut,ivf"
-"""Demuxers that read a video from one file. Others take texts, pictures and noise for videos, or open further files."""
-_CLOSED = frozenset({"mpeg4", "mjpeg"})
 _THREADS_FROM_PACKETS = 24
-"""Average number of packets to decode in a stretch from which on threads pay."""
+"""Average number of packets to decode in a stretch from which on threads pay: at its end they run dry."""
 _MOST_THREADS = 16
+_MOST_PIXELS = 1 << 27
+"""Of one picture; damaged headers can name sizes that would take all memory."""
 _SEEK_FROM_BYTES = 2 << 20
 """Reading on over a gap up to this size costs less than a seek."""
 
@@ -112,18 +105,18 @@ class VideoReader:
             raise UnreadableVideoError(str(self.path), reason)
 
     def _open(self) -> None:
-        self._container = _open_container(self.path)
+        self._container = video_open.open_container(self.path)
         self._packets: list[av.Packet] | None = None
         self._demuxed: Iterator[av.Packet] | None = None
         self._next = 0
         try:
-            self._stream = _video_stream(self.path, self._container)
+            self._stream = video_open.video_stream(self.path, self._container)
         except UnreadableVideoError:
             self._container.close()
             if video_container.is_cut(self.path):
                 raise UnreadableVideoError(str(self.path), video_container.why_not_opened(self.path)) from None
             raise
-        self._stream.codec_context.options = {"err_detect": "explode"}
+        self._stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(_MOST_PIXELS)}
         self._stream.codec_context.thread_count = 1
 
     def _reopen(self) -> None:
@@ -151,21 +144,20 @@ class VideoReader:
         frame_at = {int(self.index.packet_pts[self.index.positions[i]]): i for i in wanted}
         try:
             for stretch in stretches:
-                for frame in self._decode(stretch, stretch is stretches[-1]):
+                for frame in self._decode(stretch):
                     if frame.pts in frame_at and not frame.is_corrupt:
                         yield frame_at[frame.pts], frame
-        except av.FFmpegError:
+        except video_index.READ_ERRORS:
             return  # whatever is still missing is tried again in order
 
-    def _decode(self, stretch: Stretch, last: bool) -> Iterator[av.VideoFrame]:
+    def _decode(self, stretch: Stretch) -> Iterator[av.VideoFrame]:
         context = self._stream.codec_context
         droppable = self.index.droppable[stretch.start : stretch.stop].tolist()
         for position, packet in self._read(stretch.start, stretch.stop):
             if position in stretch.wanted or not droppable[position - stretch.start]:
                 yield from context.decode(packet)
-        if last or context.name not in _CLOSED:
-            yield from context.decode(None)
-            context.flush_buffers()
+        yield from context.decode(None)
+        context.flush_buffers()
 
     def _in_order(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode the whole file from its start.
@@ -174,7 +166,7 @@ class VideoReader:
         off, for which no player shows anything.
         """
         count = 0
-        for packet in self._container.demux(self._stream):
+        for packet in self._demux_all():
             try:
                 frames = self._stream.codec_context.decode(packet)
             except av.FFmpegError:
@@ -186,6 +178,12 @@ class VideoReader:
                 count += 1
                 if i is not None and not frame.is_corrupt:
                     yield i, frame
+
+    def _demux_all(self) -> Iterator[av.Packet]:
+        try:
+            yield from self._container.demux(self._stream)
+        except video_index.READ_ERRORS:
+            raise UnreadableVideoError(str(self.path), "corrupt: the stream cannot be read") from None
 
     def _number(self, frame: av.VideoFrame, count: int) -> int | None:
         """Return which frame this is: by its time, or by counting where times are not known."""
@@ -245,44 +243,7 @@ def _each_once(frames: Iterator[tuple[int, av.VideoFrame]], missing: set[int]) -
 def _thread_count(index: VideoIndex, stretches: list[Stretch]) -> int:
     """One per core and one more, because FFmpeg's threads hand frames on in turn and wait for each other."""
     packets = sum(stretch.stop - stretch.start - index.droppable[slice(*stretch[:2])].sum() for stretch in stretches)
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cores == 1 or packets < _THREADS_FROM_PACKETS * len(stretches):
         return 1
     return min(cores + 1, _MOST_THREADS)
-
-
-def _open_container(path: Path) -> av.container.InputContainer:
-    """Open a file by its content, whatever its name ends with."""
-    try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise UnreadableVideoError(str(path), "not a file")
-    except FileNotFoundError:
-        raise UnreadableVideoError(str(path), "missing file") from None
-    except OSError as error:
-        raise UnreadableVideoError(str(path), f"cannot be opened: {error.strerror}") from None
-    if not size:
-        raise UnreadableVideoError(str(path), "empty file")
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    try:
-        # The protocol is named because a colon in a file's name would otherwise be taken for one.
-        return av.open(f"file:{path}", container_options=options, metadata_errors="replace")
-    except PermissionError as error:
-        raise UnreadableVideoError(str(path), f"cannot be opened: {error.strerror}") from None
-    except EOFError:
-        reason = video_container.why_not_opened(path) if video_container.is_cut(path) else "no frames"
-        raise UnreadableVideoError(str(path), reason) from None
-    except (av.FFmpegError, OSError, ValueError):
-        raise UnreadableVideoError(str(path), video_container.why_not_opened(path)) from None
-
-
-def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    if not len(container.streams):
-        raise UnreadableVideoError(str(path), "no frames")
-    covers = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
-    if not streams:
-        raise UnreadableVideoError(str(path), "no video stream")
-    if streams[0].codec_context is None:
-        raise UnreadableVideoError(str(path), NO_DECODER)
-    return streams[0]

@@ -73,7 +73,7 @@ def test_folder(tmp_path: Path) -> None:
 def test_stick_actions_are_made_where_the_configuration_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def ensure(root: str, settings: object) -> Path:
+    def ensure(root: str, settings: object, progress: object = None) -> Path:
         asked.append((root, settings))
         write_csv(Path(root) / "manifest.csv", [rows()])
         return Path(root)

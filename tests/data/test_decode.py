@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keras_actrec.data import decode, video_index, video_reader
+from keras_actrec.data import decode, video_index, video_open, video_reader
 from keras_actrec.data.decode import frame_times, probe, read_frames, resize
 
 WIDTH, HEIGHT = 96, 64
@@ -147,6 +147,8 @@ def test_random_indices_equal_a_sequential_decode(videos: dict[str, Path], data:
     if data.draw(st.booleans()):
         decode.forget_indices()
     np.testing.assert_array_equal(read_frames(videos[name], wanted, threads=threads), everything[wanted])
+    small = np.stack([resize(picture, 40) for picture in everything[wanted]])
+    np.testing.assert_array_equal(read_frames(videos[name], wanted, 40, threads=threads), small)
 
 
 @pytest.mark.parametrize("name", SEEKABLE)
@@ -266,7 +268,7 @@ def test_opencv_takes_over_without_a_decoder(videos: dict[str, Path], monkeypatc
     def no_decoder(path: Path, container: object) -> None:
         raise decode.UnreadableVideoError(str(path), decode.NO_DECODER)
 
-    monkeypatch.setattr(video_reader, "_video_stream", no_decoder)
+    monkeypatch.setattr(video_open, "video_stream", no_decoder)
     ours = read_frames(videos["b-frames.mp4"], [3, 50, 20], size=32)
     assert np.abs(ours.astype(int) - expected).max() <= 2
     assert probe(videos["b-frames.mp4"]) == info
@@ -293,3 +295,21 @@ for i in range(150):
     decode.read_frames({str(videos["long-gop.mp4"])!r}, [i % 90], threads=3)
 """
     subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+def test_a_stream_that_changes_its_size_gives_frames_of_one_size(tmp_path: Path) -> None:
+    data = b""
+    for n, (height, width) in enumerate([(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2)]):
+        with av.open(str(tmp_path / f"{n}.ts"), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for i, picture in enumerate(pictures(10)):
+                frame = av.VideoFrame.from_ndarray(cv2.resize(picture, (width, height)), format="rgb24")
+                frame.pts, frame.time_base = i + 10 * n, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        data += (tmp_path / f"{n}.ts").read_bytes()
+    (tmp_path / "both.ts").write_bytes(data)
+    frames = read_frames(tmp_path / "both.ts", range(20))
+    assert frames.shape == (20, HEIGHT, WIDTH, 3)
+    assert [number_in(frame) for frame in frames] == [*range(10), *range(10)]

@@ -15,7 +15,7 @@ from keras_actrec.data.synthetic.recording import DEPTH_FORMAT, FORMAT_DECK, RAT
 from keras_actrec.errors import UserError
 
 FOLDS = 3
-CLIPS_PER_GROUP = 4
+CLIPS_PER_GROUP = 2
 SMALLEST_SET = 4
 _CAST, _TAKE, _DECK, _SHUFFLE = range(4)
 
