@@ -7,4 +7,4 @@ if __name__ == "__main__":
     parser = cli.Parser(description=__doc__)
     cli.add_train_arguments(parser)
     options = parser.parse_args()
-    raise SystemExit(cli.guard(lambda: cli.train(options)))
+    raise SystemExit(cli.leave(cli.guard(lambda: cli.train(options))))

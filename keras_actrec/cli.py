@@ -48,7 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         describe(command)
         command.set_defaults(run=run)
     options = parser.parse_args(arguments)
-    return guard(lambda: options.run(options))
+    return leave(guard(lambda: options.run(options)))
+
+
+def leave(code: int) -> int:
+    """Return the exit code, or end the process at once where TensorFlow IO would otherwise abort at its end."""
+    remote = sys.modules.get("keras_actrec.data.remote")
+    if remote is not None:
+        remote.leave(code)
+    return code
 
 
 def silence_tensorflow() -> None:

@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 
 from keras_actrec.config import DataConfig, RunConfig
-from keras_actrec.data import collections, prepared
+from keras_actrec.data import collections, prepared, remote
 from keras_actrec.data.manifest import Manifest
+from keras_actrec.data.prepared_layout import read_receipt
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.data.source import FrameSource, VideoSource
 from keras_actrec.errors import UserError
 from keras_actrec.training.progress import Progress
 
+DEFAULT_QUALITY = 90
 OFFICIAL_FOLDS = {"stick-actions": 3, "ucf101": 3, "hmdb51": 3, "folder": 1}
 
 
@@ -43,11 +45,15 @@ def open_source(data: DataConfig, manifest: Manifest) -> FrameSource:
     """Return the videos themselves, or the prepared cache of them."""
     if data.prepared is None:
         return VideoSource(manifest.root)
-    prepare(data, manifest, data.prepared, data.prepared_short_side)
+    existing = read_receipt(remote.open_folder(data.prepared))
+    quality = existing.quality if existing else DEFAULT_QUALITY
+    prepare(data, manifest, data.prepared, data.prepared_short_side, quality)
     return prepared.PreparedSource(data.prepared)
 
 
-def prepare(data: DataConfig, manifest: Manifest, target: str, short_side: int, quality: int = 90) -> Quarantine:
+def prepare(
+    data: DataConfig, manifest: Manifest, target: str, short_side: int, quality: int = DEFAULT_QUALITY
+) -> Quarantine:
     """Write the prepared cache, or what is missing of it, and return the clips that could not be read."""
     quarantine = Quarantine()
     with Progress("preparing frames", unit="clips") as progress:
