@@ -15,7 +15,7 @@ import keras
 from keras_actrec import files
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.errors import UserError
-from keras_actrec.training import optimizers
+from keras_actrec.training import optimizers, seeding
 from keras_actrec.training.checkpoint import Checkpoints, Progress
 from keras_actrec.training.loggers import Logger
 from keras_actrec.training.run_directory import RunDirectory
@@ -42,15 +42,17 @@ class Batches(Protocol):
 
 
 class SetEpoch(keras.callbacks.Callback):
-    """Tells the loader which epoch begins."""
+    """Tells the loader and the random generators which epoch begins."""
 
-    def __init__(self, loader: Batches) -> None:
+    def __init__(self, loader: Batches, seed: int) -> None:
         super().__init__()
         self.loader = loader
+        self.seed = seed
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Pass the epoch on."""
         self.loader.set_epoch(epoch)
+        seeding.seed_epoch(self.seed, epoch)
 
 
 class FiniteLoss(keras.callbacks.Callback):

@@ -16,7 +16,7 @@ from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.errors import UserError
 from keras_actrec.evaluation import folds, provenance, report
-from keras_actrec.training import datasets, distribution, environment, feature_cache, inputs, supervised, weights
+from keras_actrec.training import datasets, distribution, feature_cache, inputs, supervised, weights
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.inputs import Inputs
 from keras_actrec.training.measure import describe, evaluate_split, measure
@@ -78,20 +78,7 @@ def open_run(config: RunConfig, manifest: Manifest, resume: str | None) -> RunDi
         if found is None:
             print("there is no unfinished run of this configuration; a new one begins", flush=True)
         return found or RunDirectory.create(config, manifest)
-    return reopen(resume, config, manifest)
-
-
-def reopen(path: str, config: RunConfig, manifest: Manifest) -> RunDirectory:
-    """Open one run directory to continue it, if it is of this configuration."""
-    directory = RunDirectory.open(path)
-    if directory.config != config:
-        raise UserError(
-            f"{path} was started with another configuration; use --config {path}/config.yaml to continue it."
-        )
-    directory.lock()
-    directory.check_manifest(manifest)
-    environment.record(directory.path / "environment.json")
-    return directory
+    return RunDirectory.reopen(resume, config, manifest)
 
 
 def run_folds(directory: RunDirectory, numbers: list[int], hardware: Hardware) -> None:
@@ -122,7 +109,7 @@ def run_fold(directory: RunDirectory, manifest: Manifest, hardware: Hardware) ->
     directory.say(describe_start(config, data))
 
     began = time.monotonic()
-    network = build(config, architecture, hardware)
+    network = build(directory, architecture, hardware)
     record_provenance(directory, manifest)
     fitted = fit(network, data, directory, hardware)
     weights.save_model(network, directory.model)
@@ -134,14 +121,16 @@ def run_fold(directory: RunDirectory, manifest: Manifest, hardware: Hardware) ->
     return metrics
 
 
-def build(config: RunConfig, architecture: models.ModelConfig, hardware: Hardware) -> keras.Model:
+def build(directory: RunDirectory, architecture: models.ModelConfig, hardware: Hardware) -> keras.Model:
     """Build the network on the run's devices, seeded, with the weights that it starts from."""
+    config = directory.config
     seed_everything(config.seed, config.training.deterministic)
     with hardware.scope():
         network = models.build_from_config(config.model.name, architecture)
         backbones.synchronize(network, hardware.strategy is not None)
-    if config.training.init_from:
-        weights.init_from(network, config.training.init_from)
+    # A run that is resumed has weights of its own, and the first ones may be gone by then.
+    if config.training.init_from and not any(directory.checkpoints.glob("*")):
+        weights.init_from(network, config.training.init_from, directory.say)
     return network
 
 
@@ -150,7 +139,15 @@ def fit(network: keras.Model, data: Inputs, directory: RunDirectory, hardware: H
     settings = directory.config.training
     if settings.regime == "transfer":
         return feature_cache.fit_head(network, data, settings, directory, hardware=hardware)
-    return supervised.fit(network, data.training(), data.plain("validation"), settings, directory, hardware=hardware)
+    return supervised.fit(
+        network,
+        data.training(),
+        data.plain("validation"),
+        settings,
+        directory,
+        hardware=hardware,
+        quarantine=data.quarantine,
+    )
 
 
 def record_provenance(directory: RunDirectory, manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from keras_actrec.training import distribution
 
@@ -16,3 +17,12 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
     keras.utils.set_random_seed(seed)
     if deterministic:
         distribution.make_deterministic()
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed the global generators for an epoch, so that a resumed run draws from them what an undisturbed one does.
+
+    Keras 3.15 on PyTorch takes dropout without an explicit seed from PyTorch's global generator, whose state is in no
+    variable and so in no checkpoint.
+    """
+    keras.utils.set_random_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))

@@ -171,7 +171,12 @@ def _run(
                 epochs=keep.epochs,
                 initial_epoch=done,
                 shuffle=False,
-                callbacks=[callbacks.SetEpoch(train), callbacks.FiniteLoss(), callbacks.EvaluateAverages(), keep],
+                callbacks=[
+                    callbacks.SetEpoch(train, run.config.seed),
+                    callbacks.FiniteLoss(),
+                    callbacks.EvaluateAverages(),
+                    keep,
+                ],
                 verbose=1 if sys.stdout.isatty() else 0,
             )
     except UserError:
@@ -216,6 +221,6 @@ def _check_replicas(settings: TrainingConfig, hardware: Hardware) -> None:
         )
     if hardware.replicas > 1 and settings.optimizer.accumulate > 1:
         raise UserError(
-            "training.optimizer.accumulate works on one device only (Keras decides per replica whether to update, which "
-            "TensorFlow does not allow): set it to 1 and choose a larger training.batch_size, or name one device."
+            "training.optimizer.accumulate works on one device only, as TensorFlow lets no device decide alone when "
+            "to update: set it to 1 and choose a larger training.batch_size, or name one device."
         )

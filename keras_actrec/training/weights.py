@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ def _kept(run: RunDirectory) -> Path:
 
 
 def _load(path: Path) -> keras.Model:
-    import keras_actrec.layers  # noqa: F401 (registers them)
+    importlib.import_module("keras_actrec.models.frames")  # registers the package's layers
 
     try:
         return keras.saving.load_model(path, compile=False)

@@ -79,7 +79,7 @@ def test_cpu_uses_no_xla_unless_told() -> None:
 
 
 def test_unknown_device_names_the_nearest() -> None:
-    with pytest.raises(UserError, match="no device 'CPU:7'.*CPU:0"):
+    with pytest.raises(UserError, match=r"no device 'CPU:7'.*CPU:0"):
         distribution.set_up(TrainingConfig(devices=("CPU:7",)))
 
 

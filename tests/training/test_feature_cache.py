@@ -87,9 +87,9 @@ class SameOrder:
     """The clips themselves, in the batches in which the features are given."""
 
     def __init__(self, loader: Loader, order: feature_cache.FeatureLoader) -> None:
-        clips, labels = zip(*((inputs["rgb"][:, 0], indices) for inputs, indices in loader.evaluation_dataset()))
-        self.clips, self.order, self.epoch = np.concatenate(clips), order, 0
-        assert np.array_equal(np.concatenate(labels), np.arange(len(self.clips)))
+        batches = list(loader.evaluation_dataset())
+        self.clips, self.order, self.epoch = np.concatenate([inputs["rgb"][:, 0] for inputs, _ in batches]), order, 0
+        assert np.array_equal(np.concatenate([indices for _, indices in batches]), np.arange(len(self.clips)))
 
     steps = property(lambda self: self.order.steps)
 

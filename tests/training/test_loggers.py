@@ -1,6 +1,6 @@
-import glob
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,6 @@ def test_tensorboard_after_a_resume(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
         first.log(epoch, {"loss": float(epoch), "val_loss": 2.0 * epoch, "learning_rate": 0.5})
     # Killed here: the state of epoch 3 was never published, so epoch 3 is computed again.
-    import time
-
     time.sleep(1.1)  # event files are named by the second
     second = loggers.TensorBoardLogger(tmp_path, 3)
     for epoch in (3, 4):
@@ -53,9 +51,9 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             (logger,) = loggers.open_loggers(run, config.logging, first_epoch)
             logger.log(first_epoch, {"loss": 0.5, "val_accuracy": 0.25})
             logger.close()
-        files = glob.glob(str(run.path / "wandb" / "offline-run-*" / "*.wandb"))
+        files = list((run.path / "wandb").glob("offline-run-*/*.wandb"))
         assert len(files) == 2
-        content = b"".join(Path(name).read_bytes() for name in files)
+        content = b"".join(path.read_bytes() for path in files)
         assert b"validation/accuracy" in content
         assert run.path.name.encode() in content
         assert json.dumps(config.name).encode() in content
