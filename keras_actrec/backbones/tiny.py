@@ -3,7 +3,10 @@
 Design, no paper behind it: blocks of a 3x3 convolution with stride 2, batch normalisation and ReLU; plain convolutions,
 because depth-wise ones are slow on CPUs. Global average pooling forgets places, so a network for actions must write
 "where" into its channels first. Two coordinate channels are therefore joined to the input of each block (CoordConv,
-Liu et al. 2018): a channel can then answer to "a limb, high up", and its average tells how much of that there is.
+Liu et al. 2018): a channel can then answer to "a limb, high up", and its average tells how much of that there is. A
+figure fills a small part of the frame, so these averages hardly differ from frame to frame: a batch normalisation after
+the pooling brings them to unit variance. In trials on `stick-actions` (medium, 528 clips) a Transformer behind the
+network stayed at chance without either of the two, where with both it learned.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from keras_actrec.errors import UserError
 
 Shape = tuple[int | None, ...]
 DEFAULT_WIDTHS = (16, 32, 64, 128)
+# Small runs take few steps: the moving statistics must follow within dozens of them.
+MOMENTUM = 0.95
 
 
 @keras.saving.register_keras_serializable(package="keras_actrec")
@@ -54,10 +59,11 @@ def build_tiny(size: int, widths: Sequence[int] = DEFAULT_WIDTHS, pooling: str |
     for number, width in enumerate(widths, start=1):
         x = Coordinates(name=f"block{number}_coordinates")(x)
         x = layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name=f"block{number}_conv")(x)
-        x = layers.BatchNormalization(name=f"block{number}_norm")(x)
+        x = layers.BatchNormalization(momentum=MOMENTUM, name=f"block{number}_norm")(x)
         x = layers.ReLU(name=f"block{number}_relu")(x)
     if pooling == "avg":
         x = layers.GlobalAveragePooling2D(name="average_pool")(x)
+        x = layers.BatchNormalization(momentum=MOMENTUM, name="feature_norm")(x)
     return keras.Model(frames, x, name="tiny")
 
 
