@@ -133,6 +133,13 @@ class ModelConfig(BaseModel):
     name: str = "convnet_transformer"
     """Name in the registry."""
 
+    @model_validator(mode="after")
+    def _no_field_of_the_data(self) -> ModelConfig:
+        for name, origin in (("num_classes", "the data set"), ("frames", "data.frames"), ("size", "data.size")):
+            if name in self.options:
+                raise ValueError(f"'{name}' is given by {origin}; remove it from the section `model`")
+        return self
+
     @property
     def options(self) -> dict[str, Any]:
         """The fields beside the name."""

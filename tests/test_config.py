@@ -65,6 +65,7 @@ def test_overrides_are_typed_and_later_ones_win(tmp_path: Path) -> None:
         ("name: x", ("name.deeper=1",), ["'name' is a value, not a section"]),
         ("name: ../../etc", (), ["name", "match pattern"]),
         ("training: 3", (), ["training", "got 3"]),
+        ("model: {size: 64}", (), ["'size' is given by data.size"]),
     ],
 )
 def test_a_mistake_is_one_clear_sentence(

@@ -62,11 +62,9 @@ def check_model(config: RunConfig) -> models.ModelConfig:
 
 def model_config(config: RunConfig, num_classes: int) -> models.ModelConfig:
     """Return the architecture's config: the section `model`, with frames and size from the section `data`."""
-    given = {"frames": config.data.frames, "size": config.data.size}
-    twice = sorted(given.keys() & config.model.options.keys())
-    if twice:
-        raise UserError(f"model.{twice[0]} is set by data.{twice[0]}; remove it from the section `model`.")
-    return models.make_config(config.model.name, num_classes, **given, **config.model.options)
+    return models.make_config(
+        config.model.name, num_classes, frames=config.data.frames, size=config.data.size, **config.model.options
+    )
 
 
 def open_run(config: RunConfig, manifest: Manifest, resume: str | None) -> RunDirectory:
