@@ -141,7 +141,11 @@ def dataset_from(generate: Callable[[], Iterator[Any]], example: Any) -> Any:
     signature = tensorflow.nest.map_structure(
         lambda array: tensorflow.TensorSpec((None, *array.shape[1:]), array.dtype), example
     )
-    return tensorflow.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+    options = tensorflow.data.Options()
+    options.autotune.enabled = False  # its sleeping thread can hold up the end of an epoch, see data/pipeline.py
+    return (
+        tensorflow.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2).with_options(options)
+    )
 
 
 def reduced_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
