@@ -141,7 +141,7 @@ class Loader:
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         options.threading.private_threadpool_size = self._workers + 1
-        # Nothing is left to tune, and the tuner's thread, which sleeps for up to 5.12 s within the first minute and ever
+        # Nothing is left to tune, and the tuner's thread, which sleeps for up to 5 s within the first minute and ever
         # longer after it, is sometimes not woken when an epoch's iterator ends: the next epoch then waits for it.
         options.autotune.enabled = False
         return data.prefetch(_PREFETCH).with_options(options)
