@@ -64,10 +64,11 @@ def frames(path: str | os.PathLike[str], wanted: Iterable[int]) -> Iterator[tupl
 
 
 def _open(path: str | os.PathLike[str]) -> cv2.VideoCapture:
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    log = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # the latter since OpenCV 5
+    level = log.getLogLevel()
+    log.setLogLevel(0)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    cv2.setLogLevel(level)
+    log.setLogLevel(level)
     if not capture.isOpened():
         capture.release()
         raise UnreadableVideoError(str(path), "no decoder for its codec")
