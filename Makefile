@@ -5,12 +5,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-newest lint unit integration browser slow clean help
+.PHONY: demo test test-newest test-backends lint unit integration browser slow clean help
 
 help:
 	@echo "make demo         train on rendered videos and open-able report, from nothing"
 	@echo "make test         lint, unit, integration, browser and a few slow tests"
 	@echo "make test-newest  the tests on the newest TensorFlow and Keras, in an environment of their own"
+	@echo "make test-backends  the tests of training on JAX and PyTorch, in an environment of their own"
 	@echo "make clean        remove environments and caches (never runs/ or datasets/)"
 
 $(VENV)/.core: setup.cfg requirements.txt
@@ -46,12 +47,21 @@ slow: $(VENV)/.full
 # The newest TensorFlow that setup.cfg accepts, without the pins: what depends on TensorFlow IO says why it is missing.
 .venv-newest/.ready: setup.cfg
 	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e ".[dev]"
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e ".[dev,augment,wandb]"
 	touch $@
 
 test-newest: .venv-newest/.ready
 	.venv-newest/bin/python -m pip list 2>/dev/null | grep -iE "^(tensorflow|keras|numpy) "
 	.venv-newest/bin/python -m pytest -m "not slow and not browser"
 
+# The same configurations on Keras' other backends.
+.venv-backends/.ready: setup.cfg requirements.txt
+	test -x .venv-backends/bin/python || $(PYTHON) -m venv .venv-backends
+	.venv-backends/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e ".[dev,jax,torch]"
+	touch $@
+
+test-backends: .venv-backends/.ready
+	.venv-backends/bin/python -m pytest -m "not browser" tests/models/test_backends.py tests/training/test_backends.py tests/data/test_pipeline_fit.py
+
 clean:
-	rm -rf .venv .venv-newest build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .venv-backends build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
