@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from keras_actrec.errors import UserError, did_you_mean
@@ -113,10 +114,13 @@ def train(options: argparse.Namespace) -> None:
     """Train as the options say and name the run directory in the last line."""
     from keras_actrec.config import load_config
 
-    config = load_config(options.config, options.overrides)
+    resume, overrides = options.resume, options.overrides
+    if resume and "=" in resume and not Path(resume).exists():  # "--resume key=value": argparse takes it for a run
+        resume, overrides = "latest", [resume, *overrides]
+    config = load_config(options.config, overrides)
     from keras_actrec.training import experiment  # imports Keras: a mistake in the file is told before that
 
-    directory = experiment.run(config, resume=options.resume)
+    directory = experiment.run(config, resume=resume)
     print(f"run: {directory}")
 
 

@@ -161,3 +161,14 @@ def test_datasets_prints_the_counts(command: Command, tiny_config: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "SitDown" in done.stdout
     assert "validation" in done.stdout
+
+
+def test_all_folds_are_run_and_summarised(tiny_config: Path, tmp_path: Path, command: Command) -> None:
+    quick = ("training.epochs=1", "evaluation.baseline=false", "evaluation.probes=false")
+    directory = run_directory(command("train.py", "--config", tiny_config, "folds=all", *quick))
+    summary = files.read_json(directory / "metrics.json")
+    assert summary["folds"] == [1, 2, 3]
+    single = [files.read_json(directory / f"fold-{fold}" / "metrics.json")["test"]["top1"] for fold in (1, 2, 3)]
+    assert summary["summary"]["test.top1"]["values"] == single
+    assert summary["summary"]["test.top1"]["mean"] == pytest.approx(sum(single) / 3)
+    assert (directory / "report.html").exists()
