@@ -118,11 +118,12 @@ def _assemble(clip: Clip, views: Sequence[View], source: FrameSource, key: Key, 
 
 def _plan(view: View, info: object, key: Key, evaluation: bool) -> _Plan:
     augmentation = None if evaluation else view.augmentation
+    plain = augmentation is None  # validation: the very frames that are evaluated later
     outcome = augment.draw(augmentation, key.generator(_CHANGE), info.height, info.width)
     short = augment.short_side(info.height, info.width, outcome, view.size, view.fit)
     indices = []
     for number in range(view.clips if evaluation else 1):
-        rng = None if evaluation else key.generator(_SELECT)
+        rng = None if plain else key.generator(_SELECT)
         chosen = np.asarray(sampling.select(info.frames, view, rng=rng, clip=number))
         if view.modality == "difference":
             chosen = _one_more(chosen, info.frames)

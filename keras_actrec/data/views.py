@@ -53,7 +53,7 @@ class View:
         runs: number of runs for `several_runs`; T must be a multiple of it.
         size: height and width of the square that the network takes, in pixels.
         fit: "crop" (centre crop to a square, as in the paper), "squash" or "pad".
-        augmentation: random changes; None for evaluation.
+        augmentation: random changes, and a random choice of frames; None: nothing random, for validation.
         normalization: how uint8 becomes float at the end of the pipeline.
         clips: clips per video, spread evenly (evaluation).
         crops: 1 (centre) or 3 (start, centre, end of the longer side) per clip (evaluation).
