@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import pydantic
 import yaml
@@ -96,6 +96,8 @@ class DataConfig(Section):
     """`folder` only: share of the groups that is held out for the test."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training list's groups that is held out for validation."""
+    split_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """Seed by which groups are held out; default: the run's seed. Runs that are compared want the same one."""
     prepared: str | None = None
     """Folder or s3:// address of a cache of small JPEG frames (`python -m keras_actrec prepare`), read in place of the
     videos. A folder that does not exist yet is made first."""
@@ -167,7 +169,9 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """How the learning rate changes over the run."""
 
-    name: Literal["constant", "step", "exponential", "cosine"] = "constant"
+    name: Literal["constant", "step", "exponential", "cosine", "listed"] = "constant"
+    rates: tuple[Positive, ...] = ()
+    """`listed`: the learning rate of each epoch; the last one holds on. `optimizer.learning_rate` is not used then."""
     warmup_epochs: NonNegative = 0.0
     """Linear rise from zero before the schedule begins."""
     every_epochs: Positive = 10.0
@@ -175,6 +179,14 @@ class ScheduleConfig(Section):
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     minimum: Share = 0.0
     """`cosine`: last rate, as a share of the first."""
+
+    @model_validator(mode="after")
+    def _rates_are_listed(self) -> ScheduleConfig:
+        if (self.name == "listed") != bool(self.rates):
+            raise ValueError("'listed' and rates belong together: name: listed, rates: [0.01, 0.001]")
+        if self.name == "listed" and self.warmup_epochs:
+            raise ValueError("'listed' knows no warmup_epochs: list the rising rates")
+        return self
 
 
 class TrainingConfig(Section):
@@ -253,20 +265,25 @@ class RunConfig(Section):
     logging: LoggingConfig = LoggingConfig()
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file, apply `section.key=value` overrides in order, and validate the result."""
+Kind = TypeVar("Kind", bound=RunConfig)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), kind: type[Kind] = RunConfig) -> Kind:
+    """Read a YAML file, apply `section.key=value` overrides in order, and validate the result as `kind`."""
     document = _read_yaml(Path(path))
     for override in overrides:
         _override(document, override)
-    return parse_config(document, origin=str(path))
+    return parse_config(document, origin=str(path), kind=kind)
 
 
-def parse_config(document: dict[str, Any], origin: str = "configuration") -> RunConfig:
+def parse_config(document: dict[str, Any], origin: str = "configuration", kind: type[Kind] = RunConfig) -> Kind:
     """Validate a nested dictionary; raise one `UserError` that lists every mistake in it."""
+    if "swarm" in document and "swarm" not in kind.model_fields:
+        raise UserError(f"{origin} describes a swarm: start it with python swarm_server.py --config ...")
     try:
-        return RunConfig.model_validate(document)
+        return kind.model_validate(document)
     except pydantic.ValidationError as error:
-        lines = [_explain(item) for item in error.errors(include_url=False)]
+        lines = [_explain(item, kind) for item in error.errors(include_url=False)]
         raise UserError(f"{origin}: " + "; ".join(lines)) from None
 
 
@@ -322,20 +339,19 @@ def _override(document: dict[str, Any], override: str) -> None:
     document[parts[-1]] = value
 
 
-def _explain(error: dict[str, Any]) -> str:
+def _explain(error: dict[str, Any], kind: type[BaseModel]) -> str:
     """Turn one of pydantic's errors into a sentence."""
     location = [part for part in error["loc"] if not (isinstance(part, str) and "[" in part)]
     where = ".".join(map(str, location)) or "the configuration"
     if error["type"] == "extra_forbidden":
-        return f"unknown key '{where}'.{did_you_mean(str(location[-1]), _keys_at(location[:-1]))}"
+        return f"unknown key '{where}'.{did_you_mean(str(location[-1]), _keys_at(location[:-1], kind))}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     return f"{where}: {message}" + ("." if isinstance(error["input"], dict) else f" (got {error['input']!r}).")
 
 
-def _keys_at(location: Sequence[str | int]) -> list[str]:
-    """Return the valid keys of the section at a location."""
-    section: type[BaseModel] = RunConfig
+def _keys_at(location: Sequence[str | int], section: type[BaseModel]) -> list[str]:
+    """Return the valid keys of the section at a location below `section`."""
     for part in location:
         annotation = section.model_fields[str(part)].annotation
         candidates = [annotation, *get_args(annotation)]

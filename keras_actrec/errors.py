@@ -28,6 +28,14 @@ class UnreadableVideoError(UserError):
         self.reason = reason
 
 
+class DivergedError(UserError):
+    """The loss of a training run is not a number any more."""
+
+
+class StopRequestedError(UserError):
+    """Somebody asked the work to stop. What was complete is kept, and it can be gone on with."""
+
+
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest valid word, or the whole list when nothing is near."""
     names = sorted(valid)

@@ -8,7 +8,6 @@ read is dropped and put in quarantine, never replaced, so that the last batches 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ from keras_actrec.data.manifest import Clip
 from keras_actrec.data.quarantine import Quarantine, reason_of
 from keras_actrec.data.quiesce import Workers
 from keras_actrec.data.source import FrameSource
+from keras_actrec.data.threads import default_workers
 from keras_actrec.data.views import View
 from keras_actrec.errors import UnreadableVideoError, UserError, did_you_mean
 
@@ -77,7 +77,7 @@ class Loader:
         self.failure: Exception | None = None
         self._source, self._quarantine = source, quarantine
         self._batch_size, self._seed, self._shuffle, self._mixup = batch_size, seed, shuffle, mixup
-        self._workers = workers or os.cpu_count() or 1
+        self._workers = workers or default_workers()
         self._epoch = 0
         numbers = {name: number for number, name in enumerate(self.classes)}
         self._labels = np.array([numbers.get(clip.label, -1) for clip in self.clips], np.int32)

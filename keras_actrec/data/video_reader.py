@@ -27,6 +27,7 @@ from typing import NamedTuple
 import av
 
 from keras_actrec.data import video_container, video_index, video_open
+from keras_actrec.data.threads import default_workers
 from keras_actrec.data.video_index import VideoIndex
 from keras_actrec.errors import UnreadableVideoError
 
@@ -243,7 +244,7 @@ def _each_once(frames: Iterator[tuple[int, av.VideoFrame]], missing: set[int]) -
 def _thread_count(index: VideoIndex, stretches: list[Stretch]) -> int:
     """One per core and one more, because FFmpeg's threads hand frames on in turn and wait for each other."""
     packets = sum(stretch.stop - stretch.start - index.droppable[slice(*stretch[:2])].sum() for stretch in stretches)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = default_workers()
     if cores == 1 or packets < _THREADS_FROM_PACKETS * len(stretches):
         return 1
     return min(cores + 1, _MOST_THREADS)

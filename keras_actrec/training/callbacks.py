@@ -14,7 +14,7 @@ import keras
 
 from keras_actrec import files
 from keras_actrec.data.quarantine import Quarantine
-from keras_actrec.errors import UserError
+from keras_actrec.errors import DivergedError, UserError
 from keras_actrec.training import optimizers, seeding
 from keras_actrec.training.checkpoint import Checkpoints, Progress
 from keras_actrec.training.loggers import Logger
@@ -39,6 +39,22 @@ class Batches(Protocol):
 
     def dataset(self) -> Any:
         """Batches of ({view name: float32 (B, T, H, W, C)}, one-hot float32 (B, K))."""
+
+
+class Companion(Protocol):
+    """Somebody who goes along with a run and may change its weights between two epochs, such as a swarm."""
+
+    def begin(self, model: keras.Model, progress: Progress) -> None:
+        """The first or the restored state is in the model; `progress` tells how many epochs are behind it."""
+
+    def batch_ended(self, batch: int) -> None:
+        """A training batch (from 0) has been learnt."""
+
+    def epoch_ended(self, model: keras.Model, progress: Progress) -> None:
+        """The state after an epoch has been published; the weights may be changed now.
+
+        A killed run restores the state from before the change, and `begin` has to make the same change again.
+        """
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -114,6 +130,7 @@ class KeepState(keras.callbacks.Callback):
         select_by, patience: what is best, and when to stop.
         epochs: length of the whole run.
         quarantine: is counted.
+        companion: is told when all is written down.
 
     Attributes:
         loggers: get the numbers of each epoch.
@@ -129,6 +146,7 @@ class KeepState(keras.callbacks.Callback):
         patience: int,
         epochs: int,
         quarantine: Quarantine | None = None,
+        companion: Companion | None = None,
     ) -> None:
         super().__init__()
         self.run = run
@@ -139,11 +157,17 @@ class KeepState(keras.callbacks.Callback):
         self.patience = patience
         self.epochs = epochs
         self.quarantine = quarantine
+        self.companion = companion
         self._began = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
         self._began = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Tell the companion."""
+        if self.companion is not None:
+            self.companion.batch_ended(batch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write everything down."""
@@ -158,6 +182,8 @@ class KeepState(keras.callbacks.Callback):
         self._tell(epoch, row, time.monotonic() - self._began)
         if self.progress.stopped:
             self.model.stop_training = True
+        if self.companion is not None:
+            self.companion.epoch_ended(self.model, self.progress)
 
     def _row(self, logs: dict[str, Any]) -> dict[str, float]:
         numbers = {name: float(logs[name]) for name in sorted(logs) if LOSS not in name}
@@ -196,7 +222,7 @@ def write_history(run: RunDirectory, progress: Progress) -> None:
 def _check_finite(logs: dict[str, Any], where: str) -> None:
     for name, value in logs.items():
         if name.endswith("loss") and not math.isfinite(float(value)):
-            raise UserError(
+            raise DivergedError(
                 f"training diverged: {name} is {float(value)} at {where}. Try a lower learning rate "
                 "(training.optimizer.learning_rate), gradient clipping (training.optimizer.clip_norm=1), a warm-up "
                 "(training.schedule.warmup_epochs=1), or training.precision=float32."

@@ -114,6 +114,8 @@ class Checkpoints:
         Raises:
             UserError: when there are states and none can be read, or they belong to another model or data set.
         """
+        for leftover in self.folder.glob(".*.safetensors"):  # of a process that was killed while writing
+            leftover.unlink(missing_ok=True)
         states = self.states()
         for path in reversed(states):
             try:

@@ -37,8 +37,9 @@ def in_fold(config: RunConfig, number: int) -> RunConfig:
 
 def load(config: RunConfig) -> Manifest:
     """Read, or render, the data set of a run."""
+    seed = config.seed if config.data.split_seed is None else config.data.split_seed
     with Progress("rendering stick-actions", unit="clips") as progress:
-        return collections.load_manifest(config.data, config.seed, progress)
+        return collections.load_manifest(config.data, seed, progress)
 
 
 def open_source(data: DataConfig, manifest: Manifest) -> FrameSource:

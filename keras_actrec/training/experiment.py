@@ -17,6 +17,7 @@ from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.errors import UserError
 from keras_actrec.evaluation import folds, provenance, report
 from keras_actrec.training import datasets, distribution, feature_cache, inputs, supervised, weights
+from keras_actrec.training.callbacks import Companion
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.inputs import Inputs
 from keras_actrec.training.measure import describe, evaluate_split, measure
@@ -99,8 +100,10 @@ def run_folds(directory: RunDirectory, numbers: list[int], hardware: Hardware) -
     directory.mark_finished()
 
 
-def run_fold(directory: RunDirectory, manifest: Manifest, hardware: Hardware) -> dict[str, Any]:
-    """Train on one fold, keep the model, evaluate it, and return its metrics."""
+def run_fold(
+    directory: RunDirectory, manifest: Manifest, hardware: Hardware, companion: Companion | None = None
+) -> dict[str, Any]:
+    """Train on one fold, keep the model, evaluate it, and return its metrics; `companion` goes along with training."""
     config = directory.config
     architecture = model_config(config, len(manifest.classes))
     data = inputs.open_inputs(config, manifest, Quarantine(directory.quarantine), architecture.normalization)
@@ -109,7 +112,7 @@ def run_fold(directory: RunDirectory, manifest: Manifest, hardware: Hardware) ->
     began = time.monotonic()
     network = build(directory, architecture, hardware)
     record_provenance(directory, manifest)
-    fitted = fit(network, data, directory, hardware)
+    fitted = fit(network, data, directory, hardware, companion)
     weights.save_model(network, directory.model)
     directory.add_timing(training_sec=round(time.monotonic() - began, 1))
 
@@ -132,11 +135,17 @@ def build(directory: RunDirectory, architecture: models.ModelConfig, hardware: H
     return network
 
 
-def fit(network: keras.Model, data: Inputs, directory: RunDirectory, hardware: Hardware) -> Fitted:
+def fit(
+    network: keras.Model,
+    data: Inputs,
+    directory: RunDirectory,
+    hardware: Hardware,
+    companion: Companion | None = None,
+) -> Fitted:
     """Train the whole network, or its head on cached frame features."""
     settings = directory.config.training
     if settings.regime == "transfer":
-        return feature_cache.fit_head(network, data, settings, directory, hardware=hardware)
+        return feature_cache.fit_head(network, data, settings, directory, hardware=hardware, companion=companion)
     return supervised.fit(
         network,
         data.training(),
@@ -145,6 +154,7 @@ def fit(network: keras.Model, data: Inputs, directory: RunDirectory, hardware: H
         directory,
         hardware=hardware,
         quarantine=data.quarantine,
+        companion=companion,
     )
 
 

@@ -22,6 +22,7 @@ from keras_actrec.data.manifest import Clip, Manifest
 from keras_actrec.errors import UserError
 from keras_actrec.evaluation.predict import prepare_for_inference
 from keras_actrec.training import distribution, optimizers, supervised
+from keras_actrec.training.callbacks import Companion
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.feature_files import FeatureCache
 from keras_actrec.training.inputs import Inputs
@@ -80,7 +81,13 @@ class FeatureLoader:
 
 
 def fit_head(
-    model: keras.Model, data: Inputs, settings: TrainingConfig, run: RunDirectory, *, hardware: Hardware
+    model: keras.Model,
+    data: Inputs,
+    settings: TrainingConfig,
+    run: RunDirectory,
+    *,
+    hardware: Hardware,
+    companion: Companion | None = None,
 ) -> Fitted:
     """Freeze a frame-wise model's backbone, compute or read the frame features, and train what stands behind them.
 
@@ -92,6 +99,7 @@ def fit_head(
         settings: as for `supervised.fit`.
         run: locked by the caller.
         hardware: from `distribution.set_up`.
+        companion: as for `supervised.fit`; it sees the head alone.
 
     Raises:
         UserError: the model is not frame-wise, no clip can be read, or training fails (see `supervised.fit`).
@@ -109,7 +117,9 @@ def fit_head(
         options = {"batch_size": settings.batch_size, "seed": run.config.seed, "shuffle": shuffle}
         with Progress("frame features", unit="clips") as progress:
             batches.append(features_of(backbone, loader, cache, progress=progress, **options))
-    return supervised.fit(head, *batches, settings, run, hardware=hardware, quarantine=data.quarantine)
+    return supervised.fit(
+        head, *batches, settings, run, hardware=hardware, quarantine=data.quarantine, companion=companion
+    )
 
 
 def features_of(

@@ -112,8 +112,12 @@ def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
 
 
 def learning_rate(model: keras.Model) -> float:
-    """Return the learning rate of the next batch."""
-    return float(ops.convert_to_numpy(model.optimizer.learning_rate))
+    """Return the learning rate of the last batch; before the first one, that of the first."""
+    optimizer = inner(model.optimizer)
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        rate = rate(ops.maximum(optimizer._iterations - 1, 0))
+    return float(ops.convert_to_numpy(rate))
 
 
 def to_numpy(variable: keras.Variable) -> np.ndarray:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from keras_actrec import files
 from keras_actrec.config import RunConfig
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.errors import UserError
+from keras_actrec.locking import HeldError, Lock
 from keras_actrec.training import environment
 
 INTERRUPTED = 130
@@ -47,7 +47,7 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str], config: RunConfig) -> None:
         self.path = Path(path)
         self.config = config
-        self._lock_descriptor: int | None = None
+        self._lock = Lock(self.path / ".lock")
 
     @classmethod
     def create(cls, config: RunConfig, manifest: Manifest) -> RunDirectory:
@@ -82,20 +82,26 @@ class RunDirectory:
         return None
 
     @classmethod
-    def reopen(cls, path: str | os.PathLike[str], config: RunConfig, manifest: Manifest | None = None) -> RunDirectory:
+    def reopen(
+        cls,
+        path: str | os.PathLike[str],
+        config: RunConfig,
+        manifest: Manifest | None = None,
+        lock_timeout_sec: float = 0.0,
+    ) -> RunDirectory:
         """Open one run by name for going on with it, locked.
 
         Raises:
             UserError: there is none, it has another configuration or data set, or another process is writing it.
         """
         run = cls.open(path)
-        different = _difference(run.config.model_dump(), config.model_dump())
+        different = _difference(_compared(run.config), _compared(config))
         if different:
             raise UserError(f"{path} was started with another configuration: {different}; use the same, or a new run.")
-        return run._resume(manifest)
+        return run._resume(manifest, lock_timeout_sec)
 
-    def _resume(self, manifest: Manifest | None) -> RunDirectory:
-        self.lock()
+    def _resume(self, manifest: Manifest | None, lock_timeout_sec: float = 0.0) -> RunDirectory:
+        self.lock(lock_timeout_sec)
         if manifest is not None:
             self.check_manifest(manifest)
         environment.record(self.path / "environment.json")
@@ -108,7 +114,7 @@ class RunDirectory:
             run = cls.open(path)
         except UserError:
             return None
-        return run if run.config == config else None
+        return run if _compared(run.config) == _compared(config) else None
 
     @classmethod
     def _make(cls, path: Path, config: RunConfig, manifest: Manifest, *, lock: bool) -> RunDirectory:
@@ -116,10 +122,34 @@ class RunDirectory:
         run = cls(path, config)
         if lock:
             run.lock()
-        environment.record(path / "environment.json")
-        files.write_json(path / "manifest.lock", manifest.to_json())
-        configuration.save_config(config, path / "config.yaml")
+        run._fill(manifest)
         return run
+
+    def _fill(self, manifest: Manifest) -> None:
+        """Write what makes a folder a run; the configuration last."""
+        environment.record(self.path / "environment.json")
+        files.write_json(self.path / "manifest.lock", manifest.to_json())
+        configuration.save_config(self.config, self.path / "config.yaml")
+
+    @classmethod
+    def at(
+        cls, path: str | os.PathLike[str], config: RunConfig, manifest: Manifest, lock_timeout_sec: float = 0.0
+    ) -> RunDirectory:
+        """Make a run at a path of its own, or go on with the one that is there, locked.
+
+        Raises:
+            UserError: the run there has another configuration or data set, or another process is writing it.
+        """
+        path = Path(path)
+        if not (path / "config.yaml").exists():
+            path.mkdir(parents=True, exist_ok=True)
+            run = cls(path, config)
+            run.lock(lock_timeout_sec)
+            if not (path / "config.yaml").exists():
+                run._fill(manifest)
+                return run
+            run.close()
+        return cls.reopen(path, config, manifest, lock_timeout_sec)
 
     def child(self, name: str, config: RunConfig, manifest: Manifest) -> RunDirectory:
         """Make, or open again, a run inside of this one (such as "baseline"); this run's lock guards it too."""
@@ -134,32 +164,23 @@ class RunDirectory:
             _remove_leftovers(path)
         return self._make(path, config, manifest, lock=False)
 
-    def lock(self) -> None:
-        """Become the only writer.
+    def lock(self, timeout_sec: float = 0.0) -> None:
+        """Become the only writer, waiting for another one to end no longer than the timeout.
 
         Raises:
             UserError: when another process is.
         """
-        if self._lock_descriptor is not None:
-            return
-        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 20).decode().strip() or "unknown"
-            os.close(descriptor)
+            self._lock.acquire(timeout_sec)
+        except HeldError as error:
             raise UserError(
-                f"another process ({holder}) is writing the run {self.path}; wait for it to end or stop it first."
+                f"another process ({error.holder or 'unknown'}) is writing the run {self.path}; "
+                "wait for it to end or stop it first."
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-        self._lock_descriptor = descriptor
 
     def close(self) -> None:
         """Release the lock."""
-        if self._lock_descriptor is not None:
-            os.close(self._lock_descriptor)
-            self._lock_descriptor = None
+        self._lock.release()
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -260,6 +281,13 @@ class RunDirectory:
             self.say(f"interrupted: the same command with --resume goes on from the last whole epoch of {self.path}")
             self.close()
             raise SystemExit(INTERRUPTED) from None
+
+
+def _compared(config: RunConfig) -> dict[str, Any]:
+    """Return what must be equal in a run that is resumed: all but where it lies and how many threads decode."""
+    document = config.model_dump(exclude={"output"})
+    del document["data"]["workers"]
+    return document
 
 
 def _difference(theirs: Any, ours: Any, key: str = "") -> str:

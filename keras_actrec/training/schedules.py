@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ from keras import ops
 
 from keras_actrec.config import OptimizerConfig, ScheduleConfig
 
-NAMES = ("constant", "step", "exponential", "cosine")
+NAMES = ("constant", "step", "exponential", "cosine", "listed")
 
 
 @keras.saving.register_keras_serializable(package="keras_actrec")
@@ -24,6 +25,10 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):
         step:         rate factor ^ floor(u / (every_epochs S))
         exponential:  rate factor ^ (u / (every_epochs S))
         cosine:       rate (minimum + (1 - minimum) (1 + cos(pi u / (epochs S - W))) / 2), and its last value after that
+        listed:       rates[floor(t / S)], and the last one after that
+
+    S is counted before training; where clips turn out to be unreadable an epoch has fewer batches, and what is declared
+    in epochs comes that much later.
 
     Args:
         name: one of `NAMES`.
@@ -33,6 +38,7 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup_epochs, every_epochs: in epochs; fractions are fine.
         factor: for `step` and `exponential`.
         minimum: for `cosine`, as a share of `rate`.
+        rates: for `listed`: one per epoch; `rate` is not used.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):
         every_epochs: float = 10.0,
         factor: float = 0.1,
         minimum: float = 0.0,
+        rates: Sequence[float] = (),
     ) -> None:
         super().__init__()
         if name not in NAMES:
@@ -57,10 +64,14 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.every_epochs = every_epochs
         self.factor = factor
         self.minimum = minimum
+        self.rates = tuple(rates)
 
     def __call__(self, step: Any) -> Any:
         """Return the learning rate (float32 scalar) for the batch after `step` batches."""
         step = ops.cast(step, "float32")
+        if self.name == "listed":
+            epoch = ops.cast(ops.floor(step / self.steps_per_epoch), "int32")
+            return ops.take(ops.convert_to_tensor(self.rates, "float32"), ops.minimum(epoch, len(self.rates) - 1))
         warmup = self.warmup_epochs * self.steps_per_epoch
         rising = (step + 1.0) / (warmup + 1.0)
         after = self._after_warmup(ops.maximum(step - warmup, 0.0))
@@ -88,6 +99,7 @@ class EpochSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "every_epochs",
             "factor",
             "minimum",
+            "rates",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -99,5 +111,5 @@ def build_schedule(
     return EpochSchedule(schedule.name, optimizer.learning_rate, steps_per_epoch, epochs, **_fields(schedule))
 
 
-def _fields(schedule: ScheduleConfig) -> dict[str, float]:
+def _fields(schedule: ScheduleConfig) -> dict[str, Any]:
     return schedule.model_dump(exclude={"name"})

@@ -16,7 +16,7 @@ from keras_actrec.config import TrainingConfig
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.errors import UserError
 from keras_actrec.training import callbacks, loggers, optimizers, schedules
-from keras_actrec.training.callbacks import Batches
+from keras_actrec.training.callbacks import Batches, Companion
 from keras_actrec.training.checkpoint import Checkpoints, Progress
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.run_directory import RunDirectory
@@ -48,6 +48,7 @@ def fit(
     *,
     hardware: Hardware,
     quarantine: Quarantine | None = None,
+    companion: Companion | None = None,
 ) -> Fitted:
     """Train a model, from the start or from the newest state in `run.checkpoints`, and give it its best weights.
 
@@ -62,29 +63,75 @@ def fit(
         run: gets checkpoints, history.csv, TensorBoard events, log lines; locked by the caller.
         hardware: from `distribution.set_up`.
         quarantine: of the loaders, to tell after each epoch how many clips could not be read.
+        companion: is told of each batch and epoch, and may change the weights between two epochs.
 
     Raises:
         UserError: the loss is not finite, no clip can be read, or the checkpoints belong to something else.
     """
-    hardware.check(model)
-    _check_replicas(settings, hardware)
-    compile_model(model, settings, train.steps, hardware)
-    checkpoints = Checkpoints(run.checkpoints, provenance(run))
-    progress = checkpoints.restore_state(model)
-    callbacks.write_history(run, progress)
-    if progress.epochs < settings.epochs and not progress.stopped:
-        keep = callbacks.KeepState(
-            run,
-            checkpoints,
-            progress,
+    trainer = Trainer(
+        model, train, validation, settings, run, hardware=hardware, quarantine=quarantine, companion=companion
+    )
+    trainer.train(settings.epochs)
+    return trainer.finish()
+
+
+class Trainer:
+    """Training that can be done in parts: `train(5)`, something else, `train(10)`, `finish()`.
+
+    The arguments are those of `fit`. Making one compiles the model and restores the newest state.
+
+    Attributes:
+        progress: how far the run is.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        train: Batches,
+        validation: Batches,
+        settings: TrainingConfig,
+        run: RunDirectory,
+        *,
+        hardware: Hardware,
+        quarantine: Quarantine | None = None,
+        companion: Companion | None = None,
+    ) -> None:
+        hardware.check(model)
+        _check_replicas(settings, hardware)
+        compile_model(model, settings, train.steps, hardware)
+        self._model, self._train, self._validation = model, train, validation
+        self._settings, self._run, self._hardware = settings, run, hardware
+        self._quarantine, self._companion = quarantine, companion
+        self._checkpoints = Checkpoints(run.checkpoints, provenance(run))
+        self.progress = self._checkpoints.restore_state(model)
+        callbacks.write_history(run, self.progress)
+        if companion is not None:
+            companion.begin(model, self.progress)
+
+    def train(self, epochs: int) -> Progress:
+        """Go on until `epochs` epochs are done, or early stopping ends the run; return the progress."""
+        if self.progress.epochs < epochs and not self.progress.stopped:
+            self.progress = _run(self._model, self._train, self._validation, self._keeper(), epochs, self._hardware)
+        return self.progress
+
+    def finish(self) -> Fitted:
+        """Give the model its best weights."""
+        progress = self.progress
+        self._checkpoints.load_best(self._model, progress)
+        return Fitted(progress.rows, (progress.best_epoch or 0) + 1, progress.best_value, progress.stopped)
+
+    def _keeper(self) -> callbacks.KeepState:
+        settings = self._settings
+        return callbacks.KeepState(
+            self._run,
+            self._checkpoints,
+            self.progress,
             select_by=settings.select_by,
             patience=settings.patience,
             epochs=settings.epochs,
-            quarantine=quarantine,
+            quarantine=self._quarantine,
+            companion=self._companion,
         )
-        progress = _run(model, train, validation, keep, hardware)
-    checkpoints.load_best(model, progress)
-    return Fitted(progress.rows, (progress.best_epoch or 0) + 1, progress.best_value, progress.stopped)
 
 
 def compile_model(model: keras.Model, settings: TrainingConfig, steps_per_epoch: int, hardware: Hardware) -> None:
@@ -155,11 +202,16 @@ def provenance(run: RunDirectory) -> dict[str, Any]:
 
 
 def _run(
-    model: keras.Model, train: Batches, validation: Batches, keep: callbacks.KeepState, hardware: Hardware
+    model: keras.Model,
+    train: Batches,
+    validation: Batches,
+    keep: callbacks.KeepState,
+    epochs: int,
+    hardware: Hardware,
 ) -> Progress:
-    """Call Keras' `fit` for the epochs that are left."""
+    """Call Keras' `fit` for the epochs that are left until `epochs` are done."""
     run, done = keep.run, keep.progress.epochs
-    if done:
+    if done and not keep.companion:
         run.say(f"resuming after epoch {done} of {keep.epochs}")
     train.set_epoch(done)
     keep.loggers = loggers.open_loggers(run, run.config.logging, done + 1)
@@ -168,7 +220,7 @@ def _run(
             model.fit(
                 hardware.training_batches(arrange(train.dataset(), model)),
                 validation_data=hardware.validation_batches(arrange(validation.dataset(), model)),
-                epochs=keep.epochs,
+                epochs=epochs,
                 initial_epoch=done,
                 shuffle=False,
                 callbacks=[

@@ -1,9 +1,20 @@
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
+import toys
+import yaml
 
-from keras_actrec.config import OptimizerConfig, ScheduleConfig
+from keras_actrec.config import OptimizerConfig, ScheduleConfig, parse_config
+from keras_actrec.errors import UserError
+from keras_actrec.training.distribution import set_up
+from keras_actrec.training.run_directory import RunDirectory
 from keras_actrec.training.schedules import EpochSchedule, build_schedule
+from keras_actrec.training.supervised import fit
 
 STEPS, EPOCHS, RATE = 7, 10, 0.3
 
@@ -62,3 +73,84 @@ def test_round_trip_within_an_optimizer() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(ValueError, match="constant, step"):
         EpochSchedule("cosin", 1.0, 1, 1)
+
+
+def test_listed_rates_change_with_the_epoch_and_the_last_one_holds_on() -> None:
+    """At each epoch's first and last batch, for batches per epoch as many as UCF-101 gives."""
+    rates = [10**-number for number in range(7)]
+    for steps in (1, STEPS, 1192, 99_999):
+        schedule = build_schedule(OptimizerConfig(), ScheduleConfig(name="listed", rates=rates), steps, len(rates))
+        for epoch in range(len(rates) + 3):
+            expected = rates[min(epoch, len(rates) - 1)]
+            for step in (epoch * steps, (epoch + 1) * steps - 1):
+                assert float(schedule(step)) == pytest.approx(expected, rel=1e-6), (steps, step)
+
+
+def test_listed_round_trip_within_an_optimizer() -> None:
+    schedule = EpochSchedule("listed", 1.0, 3, 4, rates=[0.1, 0.3, 0.2])
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(keras.optimizers.SGD(schedule)))
+    assert [float(again._learning_rate(step)) for step in range(12)] == [float(schedule(step)) for step in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("{name: listed}", "belong together"),
+        ("{name: constant, rates: [0.1]}", "belong together"),
+        ("{name: listed, rates: [0.1], warmup_epochs: 1}", "list the rising rates"),
+        ("{name: listed, rates: [0.1, 0.0]}", "greater than 0"),
+    ],
+)
+def test_listed_and_rates_belong_together(section: str, message: str) -> None:
+    document = yaml.safe_load(f"training: {{schedule: {section}}}")
+    with pytest.raises(UserError, match=message):
+        parse_config(document)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_listed_rates_move_the_weights_and_stand_in_the_history(tmp_path: Path, accumulate: int) -> None:
+    """With rates that differ by decades, each epoch's movement tells which one it had."""
+    rates = [1e-1, 1e-5, 1e-2]
+    config = toys.make_config(
+        tmp_path,
+        batch_size=4,
+        schedule={"name": "listed", "rates": rates},
+        optimizer={"name": "sgd", "momentum": 0.0, "accumulate": accumulate},
+    )
+    with RunDirectory.create(config, toys.make_manifest(tmp_path)) as run:
+        model = toys.make_network(dropout=0.0, normalise=False)
+        weights = Weights(model)
+        train, validation = (
+            toys.ArrayLoader(*toys.make_arrays(16)),
+            toys.ArrayLoader(*toys.make_arrays(9), shuffle=False),
+        )
+        fitted = fit(model, train, weights.watch(validation), config.training, run, hardware=set_up(config.training))
+    assert [row["learning_rate"] for row in fitted.rows] == pytest.approx(rates)
+    moved = np.array(weights.moved())
+    assert moved[0] > 100 * moved[1]
+    assert moved[2] > 100 * moved[1]
+    assert moved[0] > 2 * moved[2]
+
+
+class Weights:
+    """Looks at a model's weights each time that an epoch is validated."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self.seen = [self.now()]
+
+    def now(self) -> np.ndarray:
+        return np.concatenate([np.ravel(value) for value in self.model.get_weights()])
+
+    def moved(self) -> list[float]:
+        return [float(np.linalg.norm(after - before)) for before, after in itertools.pairwise(self.seen)]
+
+    def watch(self, loader: toys.ArrayLoader) -> toys.ArrayLoader:
+        batches = loader.batches
+
+        def watched() -> Iterator[Any]:
+            self.seen.append(self.now())
+            yield from batches()
+
+        loader.batches = watched
+        return loader
