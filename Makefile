@@ -1,14 +1,16 @@
 # make demo    environment, data, training, report: minutes on two cores
+# make demo-swarm    four networks that learn from each other, with a live page
 # make test    everything that continuous integration runs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-newest test-backends lint unit integration browser slow clean help
+.PHONY: demo demo-swarm test test-newest test-backends lint unit integration browser slow clean help
 
 help:
 	@echo "make demo         train on rendered videos and open-able report, from nothing"
+	@echo "make demo-swarm   train four networks that learn from each other, with a live page"
 	@echo "make test         lint, unit, integration, browser and a few slow tests"
 	@echo "make test-newest  the tests on the newest TensorFlow and Keras, in an environment of their own"
 	@echo "make test-backends  the tests of training on JAX and PyTorch, in an environment of their own"
@@ -25,6 +27,10 @@ $(VENV)/.full: setup.cfg requirements.txt $(VENV)/.core
 
 demo: $(VENV)/.core
 	$(BIN)/python train.py --config configs/quickstart.yaml
+	@echo "next: make demo-swarm trains four networks that learn from each other, with a live page"
+
+demo-swarm: $(VENV)/.core
+	$(BIN)/python swarm_server.py --config configs/swarm/quickstart.yaml --particles 4
 
 test: lint unit integration browser slow
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from keras_actrec.errors import UserError, did_you_mean
+from keras_actrec.swarm import lr_scan
 
 DESCRIPTION = "Recognise human actions in videos with Keras: train, evaluate, prepare data."
 INTERRUPTED = 128 + signal.SIGINT
@@ -114,14 +115,47 @@ def train(options: argparse.Namespace) -> None:
     """Train as the options say and name the run directory in the last line."""
     from keras_actrec.config import load_config
 
-    resume, overrides = options.resume, options.overrides
-    if resume and "=" in resume and not Path(resume).exists():  # "--resume key=value": argparse takes it for a run
-        resume, overrides = "latest", [resume, *overrides]
+    resume, overrides = _resume(options)
     config = load_config(options.config, overrides)
     from keras_actrec.training import experiment  # imports Keras: a mistake in the file is told before that
 
     directory = experiment.run(config, resume=resume)
     print(f"run: {directory}")
+
+
+def add_swarm_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a swarm."""
+    add_config_arguments(parser)
+    parser.add_argument("--particles", type=int, metavar="N", help="number of networks (default: swarm.particles)")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="latest",
+        metavar="SWARM",
+        help="continue the newest unfinished swarm of this configuration, or the swarm directory SWARM",
+    )
+
+
+def swarm(options: argparse.Namespace) -> None:
+    """Run a swarm as the options say and name its directory in the last line."""
+    from keras_actrec.swarm import serve
+    from keras_actrec.swarm.settings import load_swarm_config, with_particles
+    from keras_actrec.swarm.state import Standing
+
+    resume, overrides = _resume(options)
+    config = with_particles(load_swarm_config(options.config, overrides), options.particles)
+    directory, standing = serve.run(config, resume)
+    print(f"swarm: {directory.path}")
+    if standing is Standing.STOPPED:
+        raise SystemExit(INTERRUPTED)
+
+
+def _resume(options: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """Return what to resume, and the overrides."""
+    resume, overrides = options.resume, options.overrides
+    if resume and "=" in resume and not Path(resume).exists():  # "--resume key=value": argparse takes it for a run
+        return "latest", [resume, *overrides]
+    return resume, overrides
 
 
 def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -227,6 +261,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[a
     "train": (_train_arguments, train),
     "prepare": (_prepare_arguments, _prepare),
     "evaluate": (_evaluate_arguments, _evaluate),
+    "lr-scan": (lr_scan.describe_arguments, lr_scan.run),
     "models": (_models_arguments, _models),
     "datasets": (_datasets_arguments, _datasets),
     "schema": (_schema_arguments, _schema),

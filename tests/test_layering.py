@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "keras_actrec"
-COMMON = {"errors", "files", "config"}
+COMMON = {"errors", "files", "config", "locking"}
 ALLOWED = {
     "layers": {"errors"},
     "losses": {"errors"},
@@ -20,7 +20,7 @@ ALLOWED = {
     "training": {"models", "backbones", "data", "losses", "evaluation"} | COMMON,
     "explain": {"models", "data", "evaluation"} | COMMON,
     "serving": {"models", "data", "evaluation"} | COMMON,
-    "swarm": {"training"} | COMMON,
+    "swarm": {"training", "data", "models", "backbones", "evaluation", "__version__", "cli"} | COMMON,
 }
 TENSORFLOW_ALLOWED = {
     "data/pipeline.py",
@@ -30,6 +30,11 @@ TENSORFLOW_ALLOWED = {
     "serving/export.py",
 }
 LIGHT_MODULES = ["keras_actrec", "keras_actrec.cli", "keras_actrec.config", "keras_actrec.data.manifest"]
+SERVER_MODULES = [
+    f"keras_actrec.swarm.{name}"
+    for name in ("coordinator", "store", "dashboard", "dynamics", "exchange", "launcher", "link", "serve")
+]
+"""The server of a swarm holds no accelerator and starts at once, so it must not import Keras by any road."""
 
 
 def imports_of(path: Path) -> set[str]:
@@ -82,7 +87,7 @@ def test_no_asserts_in_the_library() -> None:
     assert not found
 
 
-@pytest.mark.parametrize("module", LIGHT_MODULES)
+@pytest.mark.parametrize("module", LIGHT_MODULES + SERVER_MODULES)
 def test_light_modules_import_nothing_heavy(module: str) -> None:
     script = (
         f"import sys, {module}\n"

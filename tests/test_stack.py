@@ -108,6 +108,37 @@ def test_tensorflow_io_has_native_ops() -> None:
     assert "[[[3, 2, 1]]]" in run(script)
 
 
+def test_web_server_and_client_talk(tmp_path: Path) -> None:
+    import threading
+    import time
+
+    import fastapi
+    import httpx
+    import starlette.responses
+    import uvicorn
+
+    app = fastapi.FastAPI()
+    app.add_api_route("/particle", lambda: starlette.responses.PlainTextResponse("moved"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        assert httpx.get(f"http://127.0.0.1:{port}/particle", trust_env=False).text == "moved"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+def test_xxhash_gives_the_published_checksum() -> None:
+    import xxhash
+
+    assert xxhash.xxh3_128_hexdigest(b"") == "99aa06d3014798d86001c324468d497f"
+
+
 @needs("pyarrow")
 def test_pyarrow_accepts_the_pinned_numpy() -> None:
     import pyarrow

@@ -304,7 +304,7 @@ def _age(path: Path) -> tuple[int, str]:
 
 
 def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    return datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Starts particles as processes of this machine, and ends them. Imports no Keras."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from keras_actrec.locking import HeldError, Lock
+from keras_actrec.swarm.directory import SwarmDirectory
+
+KILL_SEC = 10.0
+
+
+class LocalLauncher:
+    """The processes of a swarm's particles.
+
+    Args:
+        swarm: the directory.
+        workers: cores for each particle.
+        gpus: number of GPUs to deal out; 0: leave the choice to each process.
+    """
+
+    def __init__(self, swarm: SwarmDirectory, workers: int, gpus: int) -> None:
+        self._swarm = swarm
+        self._workers = workers
+        self._gpus = gpus
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, particle: int) -> int:
+        """Start a particle's process and return its number."""
+        console = self._swarm.console(particle)
+        console.parent.mkdir(parents=True, exist_ok=True)
+        with console.open("ab") as output:
+            process = subprocess.Popen(
+                [*command(self._swarm, particle, self._workers), "--parent", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment(particle, self._gpus),
+                start_new_session=True,  # Ctrl-C is for the server, which stops the particles in order
+            )
+        self._processes[particle] = process
+        return process.pid
+
+    def ended(self, particle: int) -> int | None:
+        """Return the exit code of a particle's process; None while it runs or when none was started."""
+        process = self._processes.get(particle)
+        return None if process is None else process.poll()
+
+    def runs(self, particle: int) -> bool:
+        """Whether a process of this particle is alive."""
+        process = self._processes.get(particle)
+        return process is not None and process.poll() is None
+
+    def kill(self, particle: int) -> None:
+        """End a particle's process at once, a stopped one too, and wait for its end."""
+        process = self._processes.get(particle)
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(KILL_SEC)
+
+    def kill_all(self) -> None:
+        """End all processes at once."""
+        for particle in self._processes:
+            self.kill(particle)
+
+    def last_line(self, particle: int) -> str:
+        """Return the last line that a particle's process has printed."""
+        return last_line(self._swarm.console(particle))
+
+
+def command(swarm: SwarmDirectory, particle: int, workers: int) -> list[str]:
+    """Return the command that plays a particle."""
+    module = "keras_actrec.swarm.particle"
+    options = ["--swarm", str(swarm.path), "--particle", str(particle + 1), "--workers", str(workers)]
+    return [sys.executable, "-m", module, *options]
+
+
+def environment(particle: int, gpus: int) -> dict[str, str]:
+    """Return the environment of a particle's process: where the package is, and its GPU."""
+    changes = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
+    }
+    if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        changes["CUDA_VISIBLE_DEVICES"] = str(particle % gpus)
+    return {**os.environ, **changes}
+
+
+def count_gpus(devices: str) -> int:
+    """Return the number of GPUs to deal out to particles.
+
+    Args:
+        devices: "auto" deals out when there are several, "one_each" always, "shared" puts all on the first.
+    """
+    found = _nvidia_gpus()
+    if devices == "shared":
+        return min(found, 1)
+    return found if devices == "one_each" or found > 1 else 0
+
+
+def _nvidia_gpus() -> int:
+    """Count GPUs by NVIDIA's own tool: the server must not hold one by importing TensorFlow."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0
+    try:
+        done = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+
+
+def cores_each(particles: int) -> int:
+    """Return the cores of this machine that one of so many particles may use."""
+    return max(1, len(os.sched_getaffinity(0)) // particles if hasattr(os, "sched_getaffinity") else 1)
+
+
+def end_leftovers(swarm: SwarmDirectory, hosts: dict[int, str | None]) -> list[int]:
+    """Kill processes of an earlier server that still hold a particle's run, a stopped one for example.
+
+    Only who holds the run's lock is killed, and only on this machine.
+
+    Args:
+        swarm: the directory, locked by this server.
+        hosts: the machine on which each particle was last seen.
+
+    Returns:
+        The process numbers.
+    """
+    ended = []
+    for particle, host in hosts.items():
+        path = swarm.run(particle) / ".lock"
+        if host not in (None, socket.gethostname()) or not path.exists():
+            continue
+        lock = Lock(path)
+        try:
+            lock.acquire()
+        except HeldError as error:
+            if error.holder:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(error.holder, signal.SIGKILL)
+                ended.append(error.holder)
+        finally:
+            lock.release()
+    return ended
+
+
+def last_line(console: Path) -> str:
+    """Return the last line that is not empty of a text file, "" without one."""
+    try:
+        with console.open("rb") as file:
+            file.seek(max(console.stat().st_size - 4096, 0))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,51 @@
+"""What the server knows of each particle's process. Imports no Keras."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from keras_actrec.swarm.state import Phase
+
+OUT = frozenset({Phase.FAILED, Phase.FINISHED})
+"""Phases from which a particle does not come back."""
+
+
+@dataclasses.dataclass
+class Player:
+    """One particle as the server sees it.
+
+    Attributes:
+        index: from 0.
+        phase: what it is doing.
+        round: in which round; the last one it has told of.
+        batch, batches: how far the round's training is.
+        player: name that its process has given itself; None before it has joined.
+        pid, host: of that process.
+        seen: clock of its last sign of life, or of its start.
+        joined: whether the process that was started last has joined.
+        restarts: how often it was started again, in all.
+        deaths: how often in a row, without a round in between.
+        message: why it failed or is lost.
+        result: its final numbers.
+    """
+
+    index: int
+    phase: Phase = Phase.STARTING
+    round: int = 0
+    batch: int = 0
+    batches: int = 0
+    player: str | None = None
+    pid: int | None = None
+    host: str | None = None
+    seen: float = 0.0
+    joined: bool = False
+    restarts: int = 0
+    deaths: int = 0
+    message: str | None = None
+    result: dict[str, Any] | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the others count on it."""
+        return self.phase not in OUT
