@@ -139,11 +139,13 @@ def add_swarm_arguments(parser: argparse.ArgumentParser) -> None:
 def swarm(options: argparse.Namespace) -> None:
     """Run a swarm as the options say and name its directory in the last line."""
     from keras_actrec.swarm import serve
-    from keras_actrec.swarm.settings import load_swarm_config, with_particles
+    from keras_actrec.swarm.settings import load_swarm_config
     from keras_actrec.swarm.state import Standing
 
     resume, overrides = _resume(options)
-    config = with_particles(load_swarm_config(options.config, overrides), options.particles)
+    if options.particles is not None:
+        overrides = [*overrides, f"swarm.particles={options.particles}"]
+    config = load_swarm_config(options.config, overrides)
     directory, standing = serve.run(config, resume)
     print(f"swarm: {directory.path}")
     if standing is Standing.STOPPED:

@@ -51,7 +51,8 @@ class SwarmSection(Section):
     warmup_rounds: Annotated[int, Field(ge=0)] = 0
     """First rounds without exchange (phase 1 of the paper)."""
     learning_rates: tuple[Rate, ...] | None = None
-    """One per particle: a number, or [low, high] to draw one each round, log-uniformly. Default: the paper's four."""
+    """One per particle: a number, or [low, high] to draw one each round, log-uniformly; further particles begin again
+    with the first. Default: the paper's four."""
     same_start: bool = False
     """Begin with the same weights in all particles; else each particle has a seed of its own."""
     straggler: Literal["wait", "go_on"] = "wait"
@@ -92,8 +93,8 @@ class SwarmSection(Section):
         if isinstance(self.coupling, tuple) and {len(self.coupling), *map(len, self.coupling)} != {self.particles}:
             raise ValueError(f"coupling must have {self.particles} rows of {self.particles} numbers")
         rates = self.learning_rates
-        if rates is not None and len(rates) != self.particles:
-            raise ValueError(f"learning_rates must name {self.particles} rates, one per particle, not {len(rates)}")
+        if rates is not None and not rates:
+            raise ValueError("learning_rates must name at least one rate")
         if any(isinstance(rate, tuple) and rate[0] > rate[1] for rate in rates or ()):
             raise ValueError("a range of learning_rates must be [low, high]")
         return self
@@ -117,7 +118,7 @@ class SwarmSection(Section):
         return self.strength * matrix
 
     def rate(self, particle: int) -> float | tuple[float, float]:
-        """Return a particle's learning rate, or the range it is drawn from; further particles repeat the paper's."""
+        """Return a particle's learning rate, or the range it is drawn from; further particles begin with the first."""
         rates = self.learning_rates or PAPER_RATES
         return rates[particle % len(rates)]
 
@@ -143,15 +144,6 @@ class SwarmConfig(RunConfig):
 def load_swarm_config(path: str | Path, overrides: Sequence[str] = ()) -> SwarmConfig:
     """Read the configuration of a swarm, as `config.load_config` does that of a run."""
     return configuration.load_config(path, overrides, kind=SwarmConfig)
-
-
-def with_particles(config: SwarmConfig, count: int | None) -> SwarmConfig:
-    """Return the configuration for another number of particles (None: as it is)."""
-    if count is None or count == config.swarm.particles:
-        return config
-    document = config.model_dump()
-    document["swarm"]["particles"] = count
-    return configuration.parse_config(document, origin=f"--particles {count}", kind=SwarmConfig)
 
 
 def generator(seed: int, round_number: int, particle: int, purpose: str) -> np.random.Generator:

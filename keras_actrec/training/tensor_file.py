@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,10 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], notes: 
     text = json.dumps(notes)
     metadata = {"notes": text, "digest": _digest(arrays, text)}
     with files.publish(path) as temporary:
-        safetensors.numpy.save_file(arrays, str(temporary), metadata)
+        try:
+            safetensors.numpy.save_file(arrays, str(temporary), metadata)
+        except safetensors.SafetensorError as error:
+            raise _system_error(error, path) from error
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
@@ -54,6 +58,12 @@ def load_notes(path: str | os.PathLike[str]) -> Any:
             return json.loads((file.metadata() or {})["notes"])
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise DamagedFileError(f"{path} cannot be read as a file of weights: {error}.") from None
+
+
+def _system_error(error: safetensors.SafetensorError, path: str | os.PathLike[str]) -> Exception:
+    """Return what the system said, such as that the disk is full; safetensors quotes it in a text of its own."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
 
 
 def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:

@@ -34,7 +34,7 @@ def test_coupling_may_be_one_number_or_rows() -> None:
     [
         ({"particles": 4, "neighbours": 4}, "at most 3 neighbours"),
         ({"particles": 3, "coupling": [[1, 2], [3, 4]]}, "3 rows of 3 numbers"),
-        ({"particles": 2, "learning_rates": [0.1]}, "2 rates"),
+        ({"learning_rates": []}, "at least one rate"),
         ({"particles": 1, "learning_rates": [[0.1, 0.01]]}, r"\[low, high\]"),
         ({"variant": "attract", "dynamic": "dynamic_1"}, "belongs to dynamic_2"),
         ({"dynamc": "dynamic_1"}, "Did you mean 'dynamic'"),
@@ -104,13 +104,9 @@ def test_a_swarm_of_one_has_the_seed_of_a_plain_run() -> None:
     assert {settings.particle_seed(same, index) for index in range(4)} == {5}
 
 
-def test_another_number_of_particles() -> None:
-    config = settings.with_particles(make(), 7)
-    assert config.swarm.particles == 7
-    assert config.swarm.coupling_matrix()[:, 6].tolist() == [10] * 6 + [0]
-    assert settings.with_particles(config, None) is config
-    with pytest.raises(UserError, match="--particles 2"):
-        settings.with_particles(make(neighbours=3), 2)
+def test_rates_are_dealt_out_in_turn() -> None:
+    swarm = make(particles=5, learning_rates=[0.1, [0.01, 0.2]]).swarm
+    assert [swarm.rate(index) for index in range(5)] == [0.1, (0.01, 0.2), 0.1, (0.01, 0.2), 0.1]
 
 
 def test_every_shipped_configuration_of_a_swarm_is_valid() -> None:
