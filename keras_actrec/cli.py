@@ -259,10 +259,29 @@ def _schema(options: argparse.Namespace) -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
+def _swarm_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Compare ways of collaborating at equal budget: paired differences, a table, a plot, and what they show.
+
+    Finished swarms are kept: the same command goes on where an interrupted one stopped.
+
+    Example: python -m keras_actrec swarm-compare --config configs/swarm/compare.yaml compare.seeds=[1,2,3]
+    """
+    add_config_arguments(parser)
+
+
+def _swarm_compare(options: argparse.Namespace) -> None:
+    from keras_actrec.swarm import compare
+    from keras_actrec.swarm.compare_settings import load_compare_config
+
+    directory = compare.compare(load_compare_config(options.config, options.overrides))
+    print(f"compare: {directory}")
+
+
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], None]]] = {
     "train": (_train_arguments, train),
     "prepare": (_prepare_arguments, _prepare),
     "evaluate": (_evaluate_arguments, _evaluate),
+    "swarm-compare": (_swarm_compare_arguments, _swarm_compare),
     "lr-scan": (lr_scan.describe_arguments, lr_scan.run),
     "models": (_models_arguments, _models),
     "datasets": (_datasets_arguments, _datasets),

@@ -8,6 +8,8 @@ import yaml
 
 from keras_actrec import config
 from keras_actrec.errors import UserError
+from keras_actrec.swarm.compare_settings import load_compare_config
+from keras_actrec.swarm.settings import load_swarm_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -109,4 +111,6 @@ def test_the_schema_describes_every_key() -> None:
 def test_every_shipped_configuration_is_valid(path: Path) -> None:
     kept = yaml.safe_load(path.read_text())
     assert "name" in kept
-    config.load_config(path)
+    readers = {"compare": load_compare_config, "swarm": load_swarm_config}
+    read = next((read for section, read in readers.items() if section in kept), config.load_config)
+    assert read(path).name == kept["name"]

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_actrec.errors import UserError
+from keras_actrec.errors import DivergedError, UserError
 from keras_actrec.swarm.state import Publication
 from keras_actrec.training import optimizers
 from keras_actrec.training.checkpoint import Progress
@@ -41,9 +41,19 @@ def size(variables: Sequence[keras.Variable]) -> int:
 
 
 def parts(variables: Sequence[keras.Variable]) -> Iterator[np.ndarray]:
-    """Give the position piece by piece: each variable, float32, flat."""
+    """Give the position piece by piece: each variable, float32, flat.
+
+    Raises:
+        DivergedError: a weight is not finite. The loss of validation can be finite all the same, and those who move by
+            this position would be spoilt.
+    """
     for variable in variables:
-        yield optimizers.to_numpy(variable).reshape(-1)
+        values = optimizers.to_numpy(variable).reshape(-1)
+        if not np.isfinite(values).all():
+            raise DivergedError(
+                f"training diverged: {variable.path} is not finite any more; try a lower learning rate."
+            )
+        yield values
 
 
 def assign(variables: Sequence[keras.Variable], position: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE_SEC = 3600.0
+AT_ONCE = 0.5
+"""Share of the blows that do not wait for the swarm to get on."""
 
 
 def start(config: Path, output: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -85,10 +88,13 @@ class Chaos:
         stops: so many processes get SIGSTOP and are never continued.
         seed: of the choices.
         longest_pause_sec: between two of them.
+
+    Mostly the swarm gets on for at least one publication before the next blow; else a particle could be killed while
+    it starts again and again, and nothing else would be tried. Half of the blows come soon after another all the same.
     """
 
     def __init__(
-        self, config: Path, output: Path, *, kills: int, stops: int = 1, seed: int = 0, longest_pause_sec: float = 8.0
+        self, config: Path, output: Path, *, kills: int, stops: int = 1, seed: int = 0, longest_pause_sec: float = 1.0
     ) -> None:
         self._config, self._output = config, output
         self._kills, self._stops = kills, stops
@@ -101,6 +107,8 @@ class Chaos:
         self._output.mkdir(parents=True)
         server = start(self._config, self._output)
         for deed in self._deeds():
+            if self._random.random() > AT_ONCE:
+                self._let_it_get_on(server)
             self._wait(server, self._random.uniform(0.0, self._longest_pause_sec))
             if server.poll() is not None:
                 break
@@ -120,6 +128,24 @@ class Chaos:
         deeds += ["stop"] * self._stops
         self._random.shuffle(deeds)
         return iter(deeds)
+
+    def _let_it_get_on(self, server: subprocess.Popen[bytes]) -> None:
+        """Wait until somebody has published another round."""
+        before = self._published()
+        end = time.monotonic() + 300.0
+        while self._published() <= before and time.monotonic() < end and server.poll() is None:
+            time.sleep(0.1)
+
+    def _published(self) -> int:
+        """Return how many rounds of particles are committed."""
+        found = list(self._output.glob("*/swarm.sqlite"))
+        if not found:
+            return 0
+        with contextlib.closing(sqlite3.connect(f"file:{found[0]}?mode=ro", uri=True, timeout=10)) as journal:
+            try:
+                return journal.execute("SELECT COUNT(*) FROM publications").fetchone()[0]
+            except sqlite3.OperationalError:  # not made yet
+                return 0
 
     def _wait(self, server: subprocess.Popen[bytes], seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -1,7 +1,9 @@
 import contextlib
+import json
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 
-sys.path.insert(0, str(Path(__file__).parent))  # for chromium.py, pretended.py
+sys.path.insert(0, str(Path(__file__).parent))  # for chaos.py, chromium.py, pretended.py
 
+import chaos
 import chromium
 import pretended
 
@@ -90,11 +93,11 @@ def app_of(coordinator: pretended.Coordinator, token: str | None = None) -> obje
     return create_app(coordinator, host="127.0.0.1", token=token, output=coordinator.directory.parent)
 
 
-def growth(page: chromium.Page) -> None:
+def growth(page: chromium.Page, seconds: float = 15) -> None:
     """Wait until each of the four curves is longer than now."""
     before = page.evaluate(LENGTHS)
     assert len(before) == 4
-    page.wait(f"({LENGTHS}).every((length, line) => length > {before}[line])", 15)
+    page.wait(f"({LENGTHS}).every((length, line) => length > {before}[line])", seconds)
 
 
 def test_a_swarm_lives_is_paused_and_stopped(look: Callable, swarm: pretended.Coordinator) -> None:
@@ -274,3 +277,40 @@ def test_the_other_pages(look: Callable, swarm: pretended.Coordinator, width: in
             page = look(f"http://127.0.0.1:{port}/{path}", width, ready="document.querySelector('table') !== null")
             page.wait("document.readyState === 'complete'")
             assert page.evaluate(OVERFLOW) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_the_page_of_a_real_swarm(look: Callable, tiny_config: Path, tmp_path: Path) -> None:
+    path, output = tmp_path / "swarm.yaml", tmp_path / "real"
+    output.mkdir()
+    path.write_text(
+        tiny_config.read_text().replace("ema: 0.9", "momentum: 0.9").replace("epochs: 3", "epochs: 1000")
+        + "swarm: {particles: 4, learning_rates: [0.003, 0.001, 0.0003, [0.0001, 0.01]], heartbeat_sec: 0.2}\n"
+    )
+    server = chaos.start(path, output)
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := list(output.glob("*/server.json"))) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        page = look(json.loads(found[0].read_text())["url"])
+        page.wait("document.querySelectorAll('.particle').length === 4", 30)
+        page.wait(f"({LENGTHS}).length === 4", 180)
+        growth(page, 60)
+        page.click("#pause")
+        page.wait("document.getElementById('standing').textContent === 'paused'", 20)
+        page.wait("[...document.querySelectorAll('.particle .phase')].every((e) => e.textContent === 'paused')", 60)
+        resting = page.evaluate(LENGTHS)
+        page.evaluate("new Promise((done) => setTimeout(done, 4000))")
+        assert page.evaluate(LENGTHS) == resting
+        page.wait("!document.getElementById('pause').disabled", 5)
+        page.click("#pause")
+        growth(page, 60)
+        page.click("#stop")
+        page.wait("document.getElementById('confirm').open", 5)
+        page.click("#really")
+        page.wait("document.getElementById('standing').textContent === 'stopped'", 60)
+        assert server.wait(60) == 130
+    finally:
+        server.kill()
+        server.wait()
