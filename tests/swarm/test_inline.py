@@ -86,6 +86,7 @@ def plain_run(config: RunConfig, folder: Path) -> tuple[list[np.ndarray], bytes]
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("count", [1, 2])
 def test_particles_without_pulls_equal_plain_runs_bit_for_bit(
     make: Make, opened: Callable[[SwarmConfig], InlineSwarm], tmp_path: Path, count: int
@@ -152,6 +153,7 @@ def test_a_move_is_the_equation(make: Make, opened: Callable[[SwarmConfig], Inli
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_permuting_the_particles_permutes_the_results(make: Make, opened: Callable[[SwarmConfig], InlineSwarm]) -> None:
     # The random factors belong to a particle's number, so only what needs none can be compared.
     shared = {

@@ -72,20 +72,6 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield opened
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes."""
-    path = tmp_path / "small"
-    path.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"mounting a file system is not permitted here: {done.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
-
-
 @given(data=st.data(), numbers=st.lists(FINITE, min_size=9, max_size=9), row=st.dictionaries(NAMES, FINITE), name=NAMES)
 @settings(max_examples=60, deadline=None)
 def test_every_float_comes_back_bit_for_bit(

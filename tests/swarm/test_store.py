@@ -8,7 +8,6 @@ import errno
 import os
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import threading
@@ -44,20 +43,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened = DirectoryStore(tmp_path) if request.param == "directory" else MemoryStore()
     with contextlib.closing(opened):
         yield opened
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes."""
-    path = tmp_path / "small"
-    path.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"mounting a file system is not permitted here: {done.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
 
 
 def put(store: Store, particle: int, kind: Kind, number: int, vector: np.ndarray = VECTOR) -> str:
