@@ -71,14 +71,8 @@ def play(options: argparse.Namespace) -> None:
         with space_needed(swarm.path):
             result = Particle(swarm, index, pulse, options.workers).run()
         pulse.link.finish(result)
-    except StopRequestedError as error:
-        pulse.link.fail(str(error), "stopped")
-        raise
-    except StorageFullError as error:
-        pulse.link.fail(str(error), "storage")
-        raise
     except UserError as error:
-        pulse.link.fail(str(error), "user")
+        pulse.confess(error)
         raise
     finally:
         pulse.close()
@@ -119,6 +113,12 @@ class Pulse:
         if self._thread.is_alive():
             self._thread.join(self._interval_sec + 1)
         self.link.close()
+
+    def confess(self, error: UserError) -> None:
+        """Tell the server why this particle cannot go on, unless it is the server that is gone."""
+        if self._lost is None:
+            kinds = {StopRequestedError: "stopped", StorageFullError: "storage"}
+            self.link.fail(str(error), kinds.get(type(error), "user"))
 
     def check(self) -> None:
         """Raise when this particle is to end.

@@ -22,6 +22,7 @@ from keras_actrec.swarm.coordinator import Coordinator
 from keras_actrec.swarm.directory import SwarmDirectory
 from keras_actrec.swarm.journal import StorageFullError
 from keras_actrec.swarm.link import LeaveError, Link, stop_requested
+from keras_actrec.swarm.particle import Pulse
 from keras_actrec.swarm.settings import SwarmConfig
 from keras_actrec.swarm.state import Command, Phase, Sign, to_json
 from keras_actrec.swarm.store import MemoryStore
@@ -177,3 +178,48 @@ def test_leaving_stopping_and_refusals_reach_the_particle(coordinator: Coordinat
         with pytest.raises(StopRequestedError):
             new.others(1, check)
         old.close(), new.close()
+
+
+def test_a_particle_whose_server_is_gone_says_so_once_and_ends(coordinator: Coordinator) -> None:
+    swarm = coordinator.swarm
+    config = swarm.config.swarm.model_copy(update={"server_sec": 0.3, "heartbeat_sec": 0.05})
+    swarm.config = swarm.config.model_copy(update={"swarm": config})
+    pulse = Pulse(swarm, 0, None)
+    with serving(coordinator, TOKEN):
+        pulse.link.join()
+        pulse.start()
+    deadline = time.monotonic() + 20
+    with pytest.raises(UserError, match="has not answered") as caught:
+        while time.monotonic() < deadline:
+            pulse.obey()
+            time.sleep(0.01)
+    began = time.monotonic()
+    pulse.confess(caught.value)
+    pulse.close()
+    assert time.monotonic() - began < 5
+
+
+def test_a_pause_holds_the_particle_and_is_not_counted_as_training(coordinator: Coordinator) -> None:
+    swarm = coordinator.swarm
+    config = swarm.config.swarm.model_copy(update={"heartbeat_sec": 0.02})
+    swarm.config = swarm.config.model_copy(update={"swarm": config})
+    with serving(coordinator, TOKEN):
+        pulse = Pulse(swarm, 0, None)
+        pulse.link.join()
+        pulse.sign = Sign(Phase.TRAINING, 1, 2, 9)
+        coordinator.pause()
+        pulse.start()
+        time.sleep(0.3)
+        timer = threading.Timer(0.5, coordinator.resume)
+        timer.start()
+        began = time.monotonic()
+        pulse.obey()
+        assert time.monotonic() - began > 0.3
+        assert pulse.paused_sec > 0.3
+        assert pulse.sign == Sign(Phase.TRAINING, 1, 2, 9)
+        coordinator.stop()
+        time.sleep(0.3)
+        with pytest.raises(StopRequestedError):
+            pulse.obey()
+        timer.join()
+        pulse.close()
