@@ -285,6 +285,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.only_move:
         Scene(args.folder, size, args.particles).move()
         return 0
+    if args.folder:
+        Path(args.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="swarm-exchange-") as temporary:
         scene = Scene(Path(temporary), size, args.particles)
         scene.publish()
