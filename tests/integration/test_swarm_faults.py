@@ -26,6 +26,7 @@ swarm:
   learning_rates: [0.003, 0.001, [0.0001, 0.01]]
   heartbeat_sec: 0.3
   silence_sec: 6
+  start_sec: 40
   restarts: 1000
 """
     )
