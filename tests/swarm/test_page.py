@@ -299,7 +299,10 @@ def test_the_page_of_a_real_swarm(look: Callable, tiny_config: Path, tmp_path: P
         growth(page, 60)
         page.click("#pause")
         page.wait("document.getElementById('standing').textContent === 'paused'", 20)
-        page.wait("[...document.querySelectorAll('.particle .phase')].every((e) => e.textContent === 'paused')", 60)
+        resting_phases = "[...document.querySelectorAll('.particle .phase')].map((e) => e.textContent)"
+        # One that was at the barrier already stays there.
+        page.wait(f"({resting_phases}).every((phase) => ['paused', 'waiting'].includes(phase))", 60)
+        page.evaluate("new Promise((done) => setTimeout(done, 2500))")
         resting = page.evaluate(LENGTHS)
         page.evaluate("new Promise((done) => setTimeout(done, 4000))")
         assert page.evaluate(LENGTHS) == resting
