@@ -9,15 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from keras_actrec import files
 from keras_actrec.errors import UserError
 from keras_actrec.swarm import barrier, table
 from keras_actrec.swarm.barrier import Patience
 from keras_actrec.swarm.directory import SwarmDirectory
-from keras_actrec.swarm.players import Player
-from keras_actrec.swarm.settings import name_of, rates
+from keras_actrec.swarm.launcher import Launcher
+from keras_actrec.swarm.players import Player, describe
+from keras_actrec.swarm.settings import name_of
 from keras_actrec.swarm.state import Command, Move, Phase, Publication, Sign, Standing
 from keras_actrec.swarm.store import StorageFullError, Store
 
@@ -26,28 +27,6 @@ STOP_SEC = 30.0
 PROGRESS_SEC = 5.0
 """Time between two lines about the preparation of the data."""
 """Time that particles have to end in order before they are killed."""
-
-
-class Launcher(Protocol):
-    """Starts and ends the processes of particles."""
-
-    def start(self, particle: int) -> int:
-        """Start a particle's process and return its number."""
-
-    def ended(self, particle: int) -> int | None:
-        """Return the exit code of its process; None while it runs or without one."""
-
-    def runs(self, particle: int) -> bool:
-        """Whether its process is alive."""
-
-    def kill(self, particle: int) -> None:
-        """End its process at once."""
-
-    def kill_all(self) -> None:
-        """End all."""
-
-    def last_line(self, particle: int) -> str:
-        """Return what its process has printed last."""
 
 
 class RefusedError(UserError):
@@ -331,7 +310,6 @@ class Coordinator:
     def snapshot(self) -> dict[str, Any]:
         """Return the state of the swarm as JSON, for the page."""
         with self._lock:
-            journal = self.store.journal
             return {
                 "name": self.swarm.path.name,
                 "directory": str(self.swarm.path),
@@ -346,7 +324,7 @@ class Coordinator:
                 "model": self.config.model.name,
                 "data": self.config.data.source,
                 "seed": self.config.seed,
-                "particles": [self._describe(player, journal.last_round(player.index)) for player in self._players],
+                "particles": [self._describe(player) for player in self._players],
                 "result": self.result(),
             }
 
@@ -355,26 +333,10 @@ class Coordinator:
         """The round that the swarm is in."""
         return min(self._rounds_done() + 1, self._rounds)
 
-    def _describe(self, player: Player, last: int) -> dict[str, Any]:
-        known = self.store.journal.publication(player.index, last) if last else None
-        listed = rates(self.config, player.index)
-        return {
-            "index": player.index,
-            "name": name_of(player.index),
-            "phase": player.phase,
-            "round": player.round,
-            "batch": player.batch,
-            "batches": player.batches,
-            "learning_rate": listed[min(max(player.round, 1), len(listed)) - 1],
-            "fitness": known and known.fitness,
-            "best_fitness": known and known.best_fitness,
-            "best_round": known and known.best_round,
-            "restarts": player.restarts,
-            "silent_sec": round(self._silent_sec(player), 1) if player.active else None,
-            "pid": player.pid,
-            "host": player.host,
-            "run": str(self.swarm.run(player.index)),
-            "message": player.message,
+    def _describe(self, player: Player) -> dict[str, Any]:
+        silent_sec = round(self._silent_sec(player), 1) if player.active else None
+        return describe(player, self.config, self.store.journal, silent_sec) | {
+            "run": str(self.swarm.run(player.index))
         }
 
     def _rounds_done(self) -> int:

@@ -10,11 +10,34 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 from keras_actrec.locking import HeldError, Lock
 from keras_actrec.swarm.directory import SwarmDirectory
 
 KILL_SEC = 10.0
+
+
+class Launcher(Protocol):
+    """Starts and ends the processes of particles."""
+
+    def start(self, particle: int) -> int:
+        """Start a particle's process and return its number."""
+
+    def ended(self, particle: int) -> int | None:
+        """Return the exit code of its process; None while it runs or without one."""
+
+    def runs(self, particle: int) -> bool:
+        """Whether its process is alive."""
+
+    def kill(self, particle: int) -> None:
+        """End its process at once."""
+
+    def kill_all(self) -> None:
+        """End all."""
+
+    def last_line(self, particle: int) -> str:
+        """Return what its process has printed last."""
 
 
 class LocalLauncher:

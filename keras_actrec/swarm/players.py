@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from keras_actrec.swarm.journal import Journal
+from keras_actrec.swarm.settings import SwarmConfig, name_of, rates
 from keras_actrec.swarm.state import Phase
 
 OUT = frozenset({Phase.FAILED, Phase.FINISHED})
@@ -49,3 +51,34 @@ class Player:
     def active(self) -> bool:
         """Whether the others count on it."""
         return self.phase not in OUT
+
+
+def describe(player: Player, config: SwarmConfig, journal: Journal, silent_sec: float | None) -> dict[str, Any]:
+    """Return a particle as JSON, for the page.
+
+    Args:
+        player: the particle.
+        config: of the swarm.
+        journal: knows the fitness of its last round.
+        silent_sec: time since its last sign of life; None once it has ended.
+    """
+    last = journal.last_round(player.index)
+    known = journal.publication(player.index, last) if last else None
+    listed = rates(config, player.index)
+    return {
+        "index": player.index,
+        "name": name_of(player.index),
+        "phase": player.phase,
+        "round": player.round,
+        "batch": player.batch,
+        "batches": player.batches,
+        "learning_rate": listed[min(max(player.round, 1), len(listed)) - 1],
+        "fitness": known and known.fitness,
+        "best_fitness": known and known.best_fitness,
+        "best_round": known and known.best_round,
+        "restarts": player.restarts,
+        "silent_sec": silent_sec,
+        "pid": player.pid,
+        "host": player.host,
+        "message": player.message,
+    }
