@@ -228,22 +228,36 @@ def _models(options: argparse.Namespace) -> None:
         return
     print(f"{options.name}: {models.summary(options.name)}\n")
     for option in models.describe(options.name):
-        print(f"  {option.name} ({option.type}; default {option.default})\n      {option.doc}")
+        doc = " ".join(option.doc.split())
+        print(f"  {option.name} ({option.type}; default {option.default})\n      {doc}")
 
 
 def _datasets_arguments(parser: argparse.ArgumentParser) -> None:
     """Show what a configuration's data set holds: clips per class and split; renders stick-actions when it is missing.
 
-    Example: python -m keras_actrec datasets --config configs/quickstart.yaml
+    With --describe the videos are looked at: a page with lengths, sizes, rates, motion and sample frames.
+
+    Example: python -m keras_actrec datasets --config configs/quickstart.yaml --describe
     """
     add_config_arguments(parser)
+    parser.add_argument("--describe", action="store_true", help="look at the videos and write a page about them")
+    parser.add_argument("--out", metavar="FOLDER", help="where the page goes (default: OUTPUT/datasets/NAME)")
 
 
 def _datasets(options: argparse.Namespace) -> None:
     from keras_actrec.config import load_config
     from keras_actrec.training import datasets
 
-    print(datasets.summary(datasets.load(load_config(options.config, options.overrides))))
+    config = load_config(options.config, options.overrides)
+    if options.out and not options.describe:
+        raise UserError("--out says where the page goes; it wants --describe beside it.")
+    if not options.describe:
+        print(datasets.summary(datasets.load(config)))
+        return
+    from keras_actrec.training import describe
+
+    folder = describe.describe(config, options.out)
+    print(f"page: {folder / describe.PAGE}")
 
 
 def _schema_arguments(parser: argparse.ArgumentParser) -> None:

@@ -54,10 +54,14 @@ class AugmentationConfig(Section):
     """Largest shift as a share of width and height (paper: 0.2)."""
     flip: Share = 0.0
     """Probability of a horizontal flip."""
+    flip_vertical: Share = 0.0
+    """Probability of a vertical flip."""
     resized_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Smallest share of the area that a random resized crop keeps; 1 turns it off."""
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """Smallest and largest aspect ratio of the resized crop."""
+    colour: Share = 1.0
+    """Probability with which a clip's brightness, contrast, saturation and hue are changed at all."""
     brightness: Share = 0.0
     """Largest relative change of brightness."""
     contrast: Share = 0.0
@@ -77,6 +81,10 @@ class AugmentationConfig(Section):
         """Return the part that is applied clip by clip (MixUp works on batches)."""
         names = [field.name for field in dataclasses.fields(views.Augmentation)]
         return views.Augmentation(**{name: getattr(self, name) for name in names})
+
+
+OWN_OF_A_DATA_SET = ("source", "root", "lists", "fold", "groups", "test_fraction", "prepared", "stick_actions")
+"""Keys of the section `data` that say which videos, not what is taken of them."""
 
 
 class DataConfig(Section):
@@ -111,6 +119,12 @@ class DataConfig(Section):
     """Distance between the frames of a run."""
     runs: Count = 1
     """Number of runs for `several_runs`."""
+    instances: Count = 1
+    """Training examples per video: its clips lie evenly over it, and each is an example of its own. 1: one clip, chosen
+    at random in each epoch."""
+    order: Literal[get_args(views.Order)] = "natural"
+    """Order in which the chosen frames are given, in training and evaluation; the others are for experiments on time:
+    `shuffled`, `reversed`, `frozen` (one frame, repeated)."""
     size: Annotated[int, Field(ge=16)] = 112
     """Height and width of the network's input, in pixels."""
     fit: Literal["crop", "squash", "pad"] = "crop"
@@ -259,10 +273,36 @@ class RunConfig(Section):
     folds: Literal["one", "all"] = "one"
     """`all`: run every official fold and report mean and standard deviation."""
     data: DataConfig = DataConfig()
+    joint: tuple[DataConfig, ...] = ()
+    """Further data sets that the network learns at the same time, each with a classifier of its own on the same body.
+    What an entry does not say of frames, sizes and augmentation is taken from `data`."""
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _joint_data_is_cut_alike(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or not document.get("joint"):
+            return document
+        data, joint = document.get("data"), document["joint"]
+        if not isinstance(data, dict) or not isinstance(joint, (list, tuple)):
+            return document
+        shared = {name: value for name, value in data.items() if name not in OWN_OF_A_DATA_SET}
+        entries = [{**shared, **entry} if isinstance(entry, dict) else entry for entry in joint]
+        return {**document, "joint": entries}
+
+    @model_validator(mode="after")
+    def _joint_data_fits_one_network(self) -> RunConfig:
+        for entry in self.joint:
+            for name in ("frames", "size"):
+                ours, theirs = getattr(self.data, name), getattr(entry, name)
+                if ours != theirs:
+                    raise ValueError(f"one network takes one input: data.{name} is {ours}, in `joint` it is {theirs}")
+        if self.joint and self.folds == "all":
+            raise ValueError("folds: all is for one data set; with `joint`, choose data.fold and that of each entry")
+        return self
 
 
 Kind = TypeVar("Kind", bound=RunConfig)
@@ -353,6 +393,8 @@ def _explain(error: dict[str, Any], kind: type[BaseModel]) -> str:
 def _keys_at(location: Sequence[str | int], section: type[BaseModel]) -> list[str]:
     """Return the valid keys of the section at a location below `section`."""
     for part in location:
+        if isinstance(part, int):  # an entry of a list, whose section is the list's
+            continue
         annotation = section.model_fields[str(part)].annotation
         candidates = [annotation, *get_args(annotation)]
         section = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))

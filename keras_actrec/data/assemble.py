@@ -1,7 +1,7 @@
 """From one clip to the arrays of its views: choose frames, draw, decode once, cut. NumPy only.
 
-All randomness comes from (seed, epoch, index of the clip, purpose). Views of one clip share these random numbers:
-where their settings agree, so do their frames and their changes (RGB and depth stay aligned).
+All randomness comes from (seed, epoch, index of the clip, which example of it, purpose). Views of one clip share these
+random numbers: where their settings agree, so do their frames and their changes (RGB and depth stay aligned).
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ class Key:
         seed: of the run.
         epoch: counted from 0.
         index: of the clip in its list.
+        instance: which of the training examples that are made of the clip.
     """
 
     seed: int
     epoch: int
     index: int
+    instance: int = 0
 
     def generator(self, *purpose: int) -> np.random.Generator:
         """Return a fresh generator for one purpose; the same each time."""
-        return np.random.default_rng([self.seed, self.epoch, self.index, *purpose])
+        example = (self.instance,) if self.instance else ()
+        return np.random.default_rng([self.seed, self.epoch, self.index, *purpose, *example])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,17 +121,24 @@ def _assemble(clip: Clip, views: Sequence[View], source: FrameSource, key: Key, 
 
 def _plan(view: View, info: object, key: Key, evaluation: bool) -> _Plan:
     augmentation = None if evaluation else view.augmentation
-    plain = augmentation is None  # validation: the very frames that are evaluated later
     outcome = augment.draw(augmentation, key.generator(_CHANGE), info.height, info.width)
     short = augment.short_side(info.height, info.width, outcome, view.size, view.fit)
     indices = []
     for number in range(view.clips if evaluation else 1):
-        rng = None if plain else key.generator(_SELECT)
-        chosen = np.asarray(sampling.select(info.frames, view, rng=rng, clip=number))
+        chosen = _select(view, info.frames, key, number, evaluation)
         if view.modality == "difference":
             chosen = _one_more(chosen, info.frames)
         indices.append(reorder(chosen, view.order, key.generator(_SHUFFLE, number)))
     return _Plan(view, tuple(indices), outcome, short)
+
+
+def _select(view: View, num_frames: int, key: Key, number: int, evaluation: bool) -> np.ndarray:
+    if not evaluation and view.instances > 1:
+        evenly = dataclasses.replace(view, clips=view.instances)
+        return sampling.select(num_frames, evenly, clip=key.instance)
+    # Without augmentation: validation, which takes the very frames that are evaluated later.
+    rng = None if evaluation or view.augmentation is None else key.generator(_SELECT)
+    return sampling.select(num_frames, view, rng=rng, clip=number)
 
 
 def _one_more(indices: np.ndarray, num_frames: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Random changes of a clip: one draw for all of its frames, and one resampling per frame.
 
 Zoom, rotation and shifts (paper: pso-convnet-transformer, Table "augmentation": 0.1, 8 degrees, 0.2), the crop or fit
-to the network's square and the flip are composed into one affine map, so that each frame is interpolated once. The
+to the network's square and the flips are composed into one affine map, so that each frame is interpolated once. The
 map is Keras' own (`ImageDataGenerator`: rotation, then shift, then zoom, about the centre; both axes are zoomed
 independently; borders repeat). One thing differs: what a map brings in from beyond the square is taken from the frame
 as long as the frame has it, since the frame is wider than the square that is cut from it.
@@ -37,6 +37,7 @@ class Draw:
         rotation_deg: rotation, in degrees.
         shift_x, shift_y: shift of the seen square, as shares of its width and height.
         flip: left and right are swapped.
+        flip_vertical: top and bottom are swapped.
         brightness, contrast, saturation: factors.
         hue: turn of the colour circle, as a share of it.
         operations: RandAugment's operations, in order.
@@ -49,6 +50,7 @@ class Draw:
     shift_x: float = 0.0
     shift_y: float = 0.0
     flip: bool = False
+    flip_vertical: bool = False
     brightness: float = 1.0
     contrast: float = 1.0
     saturation: float = 1.0
@@ -57,7 +59,7 @@ class Draw:
 
     @property
     def affine(self) -> bool:
-        """Whether more than a crop and a flip is asked for."""
+        """Whether more than a crop and flips is asked for."""
         neutral = (1.0, 1.0, 0.0, 0.0, 0.0)
         return (self.zoom_x, self.zoom_y, self.rotation_deg, self.shift_x, self.shift_y) != neutral
 
@@ -68,9 +70,9 @@ IDENTITY = Draw()
 def draw(augmentation: Augmentation | None, rng: np.random.Generator, height: int, width: int) -> Draw:
     """Draw one outcome.
 
-    Equal states of `rng` give equal draws. Space, colour and policy have random numbers of their own, and a setting
-    that is off uses its number up all the same: two views of one clip whose settings differ in some things still agree
-    in the others.
+    Equal states of `rng` give equal draws. Space, colour, policy and chances have random numbers of their own, and a
+    setting that is off uses its number up all the same: two views of one clip whose settings differ in some things
+    still agree in the others.
 
     Args:
         augmentation: the bounds; None gives the identity.
@@ -80,10 +82,12 @@ def draw(augmentation: Augmentation | None, rng: np.random.Generator, height: in
     """
     if augmentation is None:
         return IDENTITY
-    space, colour, policy = (np.random.default_rng(rng.integers(2**63)) for _ in range(3))
+    space, colour, policy, chances = (np.random.default_rng(rng.integers(2**63)) for _ in range(4))
+    flip_vertical, recolour = chances.random() < augmentation.flip_vertical, chances.random() < augmentation.colour
     return Draw(
         **_draw_space(augmentation, space, height, width),
-        **_draw_colour(augmentation, colour),
+        **(_draw_colour(augmentation, colour) if recolour else {}),
+        flip_vertical=flip_vertical,
         operations=randaugment.draw(policy, augmentation.rand_augment, augmentation.rand_augment_magnitude),
     )
 
@@ -109,8 +113,7 @@ def apply(
     if outcome.affine:
         result = _warp(frames, matrix(region, outcome, size), size, border)
     else:
-        result = _cut(frames, region, size)
-        result = np.ascontiguousarray(result[:, :, ::-1]) if outcome.flip else result
+        result = _flip(_cut(frames, region, size), outcome)
     if colour:
         result = _recolour(result, outcome)
     return randaugment.apply(result, outcome.operations, colour) if outcome.operations else result
@@ -135,7 +138,7 @@ def matrix(region: tuple[float, float, float, float], outcome: Draw, size: int) 
     angle = math.radians(outcome.rotation_deg)
     cos, sin = math.cos(angle), math.sin(angle)
     to_unit = np.array([[1 / size, 0, 0.5 / size - 0.5], [0, 1 / size, 0.5 / size - 0.5], [0, 0, 1]])
-    flip = np.diag([-1.0 if outcome.flip else 1.0, 1.0, 1.0])
+    flip = np.diag([-1.0 if outcome.flip else 1.0, -1.0 if outcome.flip_vertical else 1.0, 1.0])
     zoom = np.diag([outcome.zoom_x, outcome.zoom_y, 1.0])
     shift = np.array([[1, 0, outcome.shift_x], [0, 1, outcome.shift_y], [0, 0, 1]])
     rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
@@ -215,6 +218,11 @@ def _cut(frames: np.ndarray, region: tuple[float, float, float, float], size: in
     row, column = min(row, size - down), min(column, size - across)
     result[:, row : row + down, column : column + across] = resized
     return result
+
+
+def _flip(frames: np.ndarray, outcome: Draw) -> np.ndarray:
+    across, down = -1 if outcome.flip else 1, -1 if outcome.flip_vertical else 1
+    return np.ascontiguousarray(frames[:, ::down, ::across])
 
 
 def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,9 +1,10 @@
 """The input pipeline: clips to batches, with `tf.data`, for every Keras backend.
 
-Clips are decoded and changed in parallel threads, in an order and with random draws that depend on (seed, epoch,
-index) alone: an epoch's bytes are the same in any process, whatever ran before it and however many threads there are.
-Frames stay uint8 until they are a batch; `normalize` is the one place where they become floats. A clip that cannot be
-read is dropped and put in quarantine, never replaced, so that the last batches of an epoch may be smaller or missing.
+Clips are decoded and changed in parallel threads, in an order and with random draws that depend on (seed, epoch, index,
+instance) alone: an epoch's bytes are the same in any process, whatever ran before it and however many threads there
+are. Frames stay uint8 until they are a batch; `normalize` is the one place where they become floats. A clip that cannot
+be read is dropped and put in quarantine, never replaced, so that the last batches of an epoch may be smaller or
+missing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,17 @@ _workers = Workers()
 # Scale and offset per channel: x * scale + offset for x in 0..255. ImageNet's numbers are those of keras.applications.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
+# Of torchvision's video networks, and of SlowFast's and PyTorchVideo's.
+_KINETICS_MEAN, _KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+_SLOWFAST_MEAN, _SLOWFAST_STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
+# C3D subtracts a mean clip; these are its means per channel, as its PyTorch versions use them. BGR.
+_SPORTS1M_MEAN = (90.0, 98.0, 102.0)
+_STANDARDISED = {
+    "imagenet": (_IMAGENET_MEAN, _IMAGENET_STD),
+    "kinetics": (_KINETICS_MEAN, _KINETICS_STD),
+    "slowfast": (_SLOWFAST_MEAN, _SLOWFAST_STD),
+}
+_BGR_MEANS = {"caffe": _CAFFE_MEAN, "sports1m": _SPORTS1M_MEAN}
 
 
 class Loader:
@@ -84,8 +96,8 @@ class Loader:
 
     @property
     def steps(self) -> int:
-        """Batches per epoch if every clip can be read, else an upper bound."""
-        return -(-len(self.clips) // self._batch_size)
+        """Batches per epoch of training if every clip can be read, else an upper bound."""
+        return -(-len(self.clips) * self.views[0].instances // self._batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that iterators made from now on will give (counted from 0)."""
@@ -112,12 +124,12 @@ class Loader:
         return self._finish(data.batch(self._batch_size).map(self._evaluation_batch))
 
     def _examples(self, evaluation: bool) -> tf.data.Dataset:
-        """Return examples ((epoch, index), frames of each view), the unreadable ones left out."""
+        """Return examples ((epoch, index, instance), frames of each view), the unreadable ones left out."""
         shapes = [_shape(view, evaluation) for view in self.views]
 
         def positions(_: tf.Tensor) -> tf.data.Dataset:
             rows = tf.numpy_function(self._evaluation_order if evaluation else self._training_order, [], tf.int64)
-            rows.set_shape((None, 2))
+            rows.set_shape((None, 3))
             return tf.data.Dataset.from_tensor_slices(rows)
 
         def example(row: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -147,15 +159,18 @@ class Loader:
         return data.prefetch(_PREFETCH).with_options(options)
 
     def _training_order(self) -> np.ndarray:
-        """Return int64 (N, 2) of epoch and index; read when an iterator starts."""
-        epoch, indices = self._epoch, np.arange(len(self.clips))
+        """Return int64 (N, 3) of epoch, index and instance; read when an iterator starts."""
+        examples = np.arange(len(self.clips) * self.views[0].instances)
         if self._shuffle:
-            indices = assemble.Key(self._seed, epoch, 0).generator(assemble.PERMUTE).permutation(indices)
-        return np.stack([np.full_like(indices, epoch), indices], axis=1)
+            examples = assemble.Key(self._seed, self._epoch, 0).generator(assemble.PERMUTE).permutation(examples)
+        return self._rows(*np.divmod(examples, self.views[0].instances))
 
     def _evaluation_order(self) -> np.ndarray:
         indices = np.arange(len(self.clips))
-        return np.stack([np.full_like(indices, self._epoch), indices], axis=1)
+        return self._rows(indices, np.zeros_like(indices))
+
+    def _rows(self, indices: np.ndarray, instances: np.ndarray) -> np.ndarray:
+        return np.stack([np.full_like(indices, self._epoch), indices, instances], axis=1)
 
     def _training_example(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
         return self._example(row, assemble.assemble)
@@ -167,14 +182,14 @@ class Loader:
         """Return whether the clip could be read, and its frames (empty if not)."""
         # RandAugment's few TensorFlow operations stay off the accelerators, which are the network's.
         with _workers.call(), tf.device("/CPU:0"):
-            return self._make(int(row[0]), int(row[1]), work)
+            return self._make(assemble.Key(self._seed, *map(int, row)), work)
 
-    def _make(self, epoch: int, index: int, work: Callable[..., list[np.ndarray]]) -> tuple[np.ndarray, ...]:
-        clip = self.clips[index]
+    def _make(self, key: assemble.Key, work: Callable[..., list[np.ndarray]]) -> tuple[np.ndarray, ...]:
+        clip = self.clips[key.index]
         try:
-            frames = work(clip, self.views, self._source, assemble.Key(self._seed, epoch, index))
+            frames = work(clip, self.views, self._source, key)
         except UnreadableVideoError as error:
-            self._quarantine.add(clip, reason_of(clip, error), epoch)
+            self._quarantine.add(clip, reason_of(clip, error), key.epoch)
             return (np.False_, *(np.zeros(0, np.uint8) for _ in self.views))
         except Exception as error:
             self.failure = self.failure or error
@@ -214,9 +229,10 @@ class Loader:
 def normalize(frames_uint8: tf.Tensor, view: View) -> tf.Tensor:
     """Turn uint8 frames into what a network takes: the only place where that happens.
 
-    With x in 0..255: "zero_one" x / 255; "minus_one_one" x / 127.5 - 1; "imagenet" (x / 255 - mean) / std of RGB;
-    "caffe" BGR minus its mean; "none" x. A view of differences gives x'[t + 1] - x'[t] of the normalised frames: T of
-    T + 1 frames, in -1..1 for "zero_one", -2..2 for "minus_one_one", -255..255 for "none"; means cancel.
+    With x in 0..255: "zero_one" x / 255; "minus_one_one" x / 127.5 - 1; "imagenet", "kinetics" (torchvision's video
+    networks) and "slowfast" (PyTorchVideo's) (x / 255 - mean) / std of RGB; "caffe" and "sports1m" (C3D) BGR minus its
+    mean; "none" x. A view of differences gives x'[t + 1] - x'[t] of the normalised frames: T of T + 1 frames, in -1..1
+    for "zero_one", -2..2 for "minus_one_one", -255..255 for "none"; means cancel.
 
     Args:
         frames_uint8: (..., T, H, W, C), with T + 1 frames for differences.
@@ -234,11 +250,11 @@ def normalize(frames_uint8: tf.Tensor, view: View) -> tf.Tensor:
             return frames / 255
         case "minus_one_one":
             return frames / 127.5 - offset
-        case "imagenet":
-            mean, std = tf.constant(_IMAGENET_MEAN), tf.constant(_IMAGENET_STD)
+        case name if name in _STANDARDISED:
+            mean, std = map(tf.constant, _STANDARDISED[name])
             return (frames / 255 - offset * mean) / std
-        case "caffe":
-            return frames[..., ::-1] - offset * tf.constant(_CAFFE_MEAN)
+        case name if name in _BGR_MEANS:
+            return frames[..., ::-1] - offset * tf.constant(_BGR_MEANS[name])
     return frames
 
 
@@ -254,6 +270,9 @@ def _check(clips: Sequence[Clip], classes: Sequence[str], views: Sequence[View],
         raise UserError(f"the batch size must be at least 1, got {batch_size}.")
     if not views or len({view.name for view in views}) < len(views):
         raise UserError(f"expected views with different names, got {[view.name for view in views]}.")
+    if len({view.instances for view in views}) > 1 or views[0].instances < 1:
+        given = [view.instances for view in views]
+        raise UserError(f"all views of a clip make the same number of examples of it, at least 1; got {given}.")
     for view in views:
         _check_view(view)
     for clip in clips:
@@ -265,7 +284,7 @@ def _check(clips: Sequence[Clip], classes: Sequence[str], views: Sequence[View],
 def _check_view(view: View) -> None:
     if view.crops != 1 and view.fit != "crop":
         raise UserError(f"view '{view.name}': {view.crops} crops want fit: crop, got fit: {view.fit}.")
-    if view.modality == "depth" and view.normalization in ("imagenet", "caffe"):
+    if view.modality == "depth" and (view.normalization in _STANDARDISED or view.normalization in _BGR_MEANS):
         raise UserError(
             f"view '{view.name}': depth has one channel and no colour mean; expected the normalisation zero_one, "
             f"minus_one_one or none, got {view.normalization}."

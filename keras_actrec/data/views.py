@@ -7,7 +7,7 @@ from typing import Literal
 
 Selection = Literal["uniform", "random_run", "several_runs", "shadow", "step", "dense"]
 Order = Literal["natural", "shuffled", "reversed", "frozen"]
-Normalization = Literal["zero_one", "minus_one_one", "imagenet", "caffe", "none"]
+Normalization = Literal["zero_one", "minus_one_one", "imagenet", "caffe", "kinetics", "slowfast", "sports1m", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +18,10 @@ class Augmentation:
         zoom: largest relative zoom in or out (paper: 0.1).
         rotation_deg: largest rotation to either side, in degrees (paper: 8).
         shift: largest shift as a share of width and height (paper: 0.2).
-        flip: probability of a horizontal flip.
+        flip, flip_vertical: probability of a horizontal and of a vertical flip.
         resized_crop: smallest share of the area that a random resized crop keeps; 1 turns it off.
         crop_ratio: smallest and largest aspect ratio (width / height) of that crop.
+        colour: probability with which brightness, contrast, saturation and hue are changed, all of them or none.
         brightness, contrast, saturation, hue: largest relative change of each (hue: share of the colour circle).
         rand_augment: number of RandAugment operations in a row (KerasCV's policy); 0 turns it off.
         rand_augment_magnitude: their strength in [0, 1].
@@ -30,8 +31,10 @@ class Augmentation:
     rotation_deg: float = 0.0
     shift: float = 0.0
     flip: float = 0.0
+    flip_vertical: float = 0.0
     resized_crop: float = 1.0
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    colour: float = 1.0
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
@@ -51,13 +54,15 @@ class View:
         selection: how the T frames are chosen (see `data.sampling`).
         stride: distance between the frames of a run, in frames.
         runs: number of runs for `several_runs`; T must be a multiple of it.
+        instances: training examples per video. From 2 on, example k is the deterministic clip k of so many, and only
+            `augmentation` is random; evaluation is not concerned.
         size: height and width of the square that the network takes, in pixels.
         fit: "crop" (centre crop to a square, as in the paper), "squash" or "pad".
         augmentation: random changes, and a random choice of frames; None: nothing random, for validation.
         normalization: how uint8 becomes float at the end of the pipeline.
         clips: clips per video, spread evenly (evaluation).
         crops: 1 (centre) or 3 (start, centre, end of the longer side) per clip (evaluation).
-        order: "natural"; the others are for the temporal probe.
+        order: "natural"; the others are for the temporal probe and for training without (the right) time.
     """
 
     name: str = "rgb"
@@ -66,6 +71,7 @@ class View:
     selection: Selection = "uniform"
     stride: int = 1
     runs: int = 1
+    instances: int = 1
     size: int = 112
     fit: Literal["crop", "squash", "pad"] = "crop"
     augmentation: Augmentation | None = None

@@ -61,7 +61,7 @@ def _curve(
         }
         for key, name in lines.items()
     ]
-    layout = _layout(240, xaxis=_axis("epoch"), yaxis=_axis(), hovermode="x unified")
+    layout = base_layout(240, xaxis=axis("epoch"), yaxis=axis(), hovermode="x unified")
     layout["showlegend"] = len(data) > 1
     if title == "Accuracy":
         layout["yaxis"] |= {"tickformat": ".0%", "range": [0, 1.02]}
@@ -119,9 +119,9 @@ def _bars(bars: Sequence[tuple[str, float, Any, str]]) -> dict[str, Any]:
 
 
 def _comparison_layout(bars: int) -> Figure:
-    return _layout(
+    return base_layout(
         70 + 38 * bars,
-        xaxis={**_axis("top-1 accuracy"), "range": [0, 1.03], "tickformat": ".0%"},
+        xaxis={**axis("top-1 accuracy"), "range": [0, 1.03], "tickformat": ".0%"},
         yaxis={"automargin": True, "ticks": "", "showgrid": False, "ticksuffix": "  "},
         bargap=0.3,
         showlegend=False,
@@ -148,7 +148,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
     }
     ticks = {"type": "category", "dtick": 1, "tickfont": {"size": tick_size(count)}}
     ticks |= {"automargin": True, "showgrid": False, "zeroline": False, "ticks": "", "constrain": "domain"}
-    layout = _layout(
+    layout = base_layout(
         confusion_size(classes),
         xaxis={**ticks, "side": "bottom", "tickangle": -90 if count > 3 else 0},
         yaxis={**ticks, "autorange": "reversed"},
@@ -200,10 +200,10 @@ def reliability(table: Sequence[Mapping[str, Any]]) -> Figure:
     line = {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1], "hoverinfo": "skip"}
     line["line"] = {"color": GREY, "dash": "dot"}
     shares = {"range": [0, 1.02], "tickformat": ".0%"}
-    layout = _layout(
+    layout = base_layout(
         300,
-        xaxis=_axis("confidence") | shares,
-        yaxis=_axis("accuracy") | shares,
+        xaxis=axis("confidence") | shares,
+        yaxis=axis("accuracy") | shares,
         showlegend=False,
     )
     return {"data": [bars, line], "layout": layout}
@@ -223,9 +223,9 @@ def folds(summary: Mapping[str, Any]) -> Figure:
     means = [{"type": "line", "xref": "x", "yref": "y", "x0": row["mean"], "x1": row["mean"]} for row in rows.values()]
     for position, shape in enumerate(reversed(means)):
         shape |= {"y0": position - 0.3, "y1": position + 0.3, "line": {"color": INK, "width": 2}}
-    layout = _layout(
+    layout = base_layout(
         90 + 44 * len(rows),
-        xaxis={**_axis(), "range": [0, 1.03], "tickformat": ".0%"},
+        xaxis={**axis(), "range": [0, 1.03], "tickformat": ".0%"},
         yaxis={"automargin": True, "showgrid": False, "ticksuffix": "  "},
         shapes=means,
         showlegend=False,
@@ -245,7 +245,8 @@ def _points(name: str, row: Mapping[str, Any], numbers: Sequence[int]) -> dict[s
     }
 
 
-def _layout(height: int, **more: Any) -> Figure:
+def base_layout(height: int, **more: Any) -> Figure:
+    """Return the layout that all charts share, `height` pixels high, with changes."""
     layout = {
         "height": height,
         "margin": {"l": 48, "r": 12, "t": 16, "b": 44},
@@ -258,7 +259,8 @@ def _layout(height: int, **more: Any) -> Figure:
     return layout | more
 
 
-def _axis(title: str = "") -> dict[str, Any]:
+def axis(title: str = "") -> dict[str, Any]:
+    """Return the style of an axis with a title."""
     named = {"text": title, "font": {"size": 13, "color": GREY}, "standoff": 8}
     return {"gridcolor": GRID, "zerolinecolor": GRID, "automargin": True, "title": named}
 

@@ -73,7 +73,7 @@ def render(content: Content) -> str:
         sections.reproduction(content.command, content.config_yaml, content.environment, content.timing),
     ]
     about = f"{metrics['model']} on {metrics['dataset']}, fold {metrics['fold']}, seed {metrics['seed']}"
-    return _page(content.title, about, markup.join(parts))
+    return page(content.title, about, markup.join(parts))
 
 
 def write_folds(
@@ -92,7 +92,7 @@ def write_folds(
         links: fold -> address of its own report, relative to this one.
     """
     about = f"{summary['model']} on {summary['dataset']}, {len(summary['folds'])} folds"
-    files.write_text(path, _page(title, about, sections.fold_summary(summary, links or {})))
+    files.write_text(path, page(title, about, sections.fold_summary(summary, links or {})))
 
 
 def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
@@ -109,7 +109,8 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
         ) from None
 
 
-def _page(title: str, about: str, body: Safe) -> str:
+def page(title: str, about: str, body: Safe) -> str:
+    """Return a whole page around sections: style, navigation and charts' code in one file."""
     from plotly.offline import get_plotlyjs
 
     template = string.Template(_resource("report.html"))

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from keras_actrec.config import RunConfig
+from keras_actrec.data import wanted
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.pipeline import Loader
 from keras_actrec.data.quarantine import Quarantine
@@ -35,22 +36,13 @@ class Inputs:
 
     def view(self, **changes: Any) -> View:
         """Return the plain, deterministic view of a video, with changes."""
-        data = self.config.data
-        plain = View(
-            frames=data.frames,
-            selection=data.selection,
-            stride=data.stride,
-            runs=data.runs,
-            size=data.size,
-            fit=data.fit,
-            normalization=self.normalization,
-        )
+        plain = wanted.plain_view(self.config.data, self.normalization)
         return dataclasses.replace(plain, **changes)
 
     def training(self) -> Loader:
         """Return shuffled, augmented batches of the training split."""
-        augmentation = self.config.data.augmentation
-        view = self.view(augmentation=augmentation.draws())
+        data, augmentation = self.config.data, self.config.data.augmentation
+        view = self.view(augmentation=augmentation.draws(), instances=data.instances)
         return self._loader("train", view, shuffle=True, mixup=augmentation.mixup)
 
     def plain(self, split: str) -> Loader:

@@ -45,6 +45,25 @@ def test_equal_states_give_equal_draws_and_unequal_ones_do_not() -> None:
     assert augment.draw(ALL, rng, 48, 64) != augment.draw(ALL, rng, 48, 64)
 
 
+def test_draws_are_those_of_earlier_versions() -> None:
+    """A new setting must not shift the random numbers of the others: runs are repeated across versions."""
+    outcome = augment.draw(ALL, np.random.default_rng(3), 48, 64)
+    region = (0.12413228742097772, 0.04538632680602249, 0.763270272887972, 0.7684562040467653)
+    assert outcome == Draw(
+        region=region,
+        zoom_x=0.9795156854893251,
+        zoom_y=1.0046407764598055,
+        rotation_deg=1.4111624271286427,
+        shift_x=-0.026510764164470624,
+        shift_y=0.06243562593371832,
+        flip=True,
+        brightness=1.2185862444232352,
+        contrast=1.0553937561927667,
+        saturation=1.1050663832824585,
+        hue=0.08054078086953867,
+    )
+
+
 def test_settings_of_nothing_draw_the_identity() -> None:
     assert augment.draw(None, np.random.default_rng(0), 48, 64) == IDENTITY
     assert all(outcome == IDENTITY for outcome in draws(Augmentation(), 50))
@@ -104,6 +123,9 @@ def test_the_map_is_keras_own() -> None:
     ("outcome", "seen"),
     [
         (Draw(flip=True), lambda x, y: (95 - x, y)),
+        (Draw(flip_vertical=True), lambda x, y: (x, 95 - y)),
+        (Draw(flip=True, flip_vertical=True), lambda x, y: (95 - x, 95 - y)),
+        (Draw(rotation_deg=90, flip_vertical=True), lambda x, y: (y, x)),
         (Draw(shift_x=0.25), lambda x, y: (x + 24, y)),
         (Draw(shift_y=-0.25, flip=True), lambda x, y: (95 - x, y - 24)),
         (Draw(zoom_x=0.5, zoom_y=0.5), lambda x, y: (47.5 + (x - 47.5) / 2, 47.5 + (y - 47.5) / 2)),
@@ -222,10 +244,39 @@ def test_contrast_does_not_flicker() -> None:
     assert (result[0, 0, 0] == result[1, 0, 0]).all()
 
 
+def test_each_chance_is_met_and_changes_nothing_else() -> None:
+    """Vertical flips and colours come by chance; the draws are else those of the settings without these chances."""
+    rare = draws(dataclasses.replace(ALL, flip_vertical=0.2, colour=0.3), 2000)
+    upside_down = np.array([outcome.flip_vertical for outcome in rare])
+    coloured = np.array([outcome.brightness != 1 for outcome in rare])
+    assert abs(upside_down.mean() - 0.2) < 0.04 and abs(coloured.mean() - 0.3) < 0.045
+    assert abs(np.corrcoef(upside_down, coloured)[0, 1]) < 0.1
+    neutral = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+    for outcome, before, changed in zip(rare, draws(ALL, 2000), coloured, strict=True):
+        expected = before if changed else dataclasses.replace(before, **neutral)
+        assert dataclasses.replace(outcome, flip_vertical=False) == expected
+
+
+def test_the_papers_third_set_resizes_flips_and_recolours_the_whole_frame() -> None:
+    """Nothing is cut off: up to flips and colours, a squashed frame is what it was."""
+    jitter = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.2}
+    third = Augmentation(flip=0.5, flip_vertical=0.5, colour=0.5, **jitter)
+    clip = noise(1)
+    plain = augment.apply(clip, IDENTITY, 32, "squash")
+    kinds = set()
+    for outcome in draws(third, 60):
+        seen = augment.apply(clip, outcome, 32, "squash")[:, :: -1 if outcome.flip_vertical else 1]
+        seen = seen[:, :, ::-1] if outcome.flip else seen
+        recoloured = outcome.brightness != 1
+        assert (seen == plain).all() != recoloured
+        kinds.add((outcome.flip, outcome.flip_vertical, recoloured))
+    assert len(kinds) == 8
+
+
 def test_input_is_not_changed() -> None:
     clip = noise()
     copy = clip.copy()
-    for outcome in (IDENTITY, Draw(flip=True), *draws(ALL, 3)):
+    for outcome in (IDENTITY, Draw(flip=True), Draw(flip_vertical=True), *draws(ALL, 3)):
         augment.apply(clip, outcome, 48)[...] = 0
     assert (clip == copy).all()
 

@@ -55,6 +55,19 @@ def test_known_values() -> None:
     assert [float(steps(step)) for step in (0, 9, 10, 19, 20)] == pytest.approx([1.0, 1.0, 0.5, 0.5, 0.25])
 
 
+def test_a_step_per_epoch_is_exponential_decay_of_pytorch() -> None:
+    """`{name: step, every_epochs: 1, factor: gamma}` is ExponentialLR(gamma): the rate changes between epochs alone."""
+    optim = pytest.importorskip("torch").optim
+    theirs = optim.SGD([pytest.importorskip("torch").zeros(1, requires_grad=True)], lr=RATE)
+    decay = optim.lr_scheduler.ExponentialLR(theirs, gamma=0.9)
+    ours = EpochSchedule("step", RATE, STEPS, EPOCHS, every_epochs=1.0, factor=0.9)
+    for epoch in range(EPOCHS):
+        for batch in range(STEPS):
+            assert float(ours(epoch * STEPS + batch)) == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-5)
+        theirs.step()
+        decay.step()
+
+
 def test_warm_up_as_long_as_the_run_stays_finite() -> None:
     schedule = EpochSchedule("cosine", 1.0, 10, 3, warmup_epochs=3)
     values = [float(schedule(step)) for step in range(40)]
