@@ -64,11 +64,31 @@ def _download(name: str, original: Build) -> keras.Model:
         ) from None
 
 
-def _load_file(network: keras.Model, path: Path, original: Build | None, copy: Copy) -> None:
+def read_model(path: Path) -> keras.Model:
+    """Load a whole model of a `.keras` file, ready for inference.
+
+    Raises:
+        UserError: if there is no such file, or it holds no functional model.
+    """
+    _check_file(path)
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (*UNREADABLE, TypeError) as error:
+        raise UserError(f"{path} is no model that Keras can load: {_first_line(error)}") from error
+    if not getattr(model, "inputs", None):
+        raise UserError(f"{path} does not hold a functional model, but {type(model).__name__}.")
+    return model
+
+
+def _check_file(path: Path) -> None:
     if not str(path).endswith(SUFFIXES):
         raise UserError(f"weights: '{path}' is neither 'imagenet' nor 'none' nor a file {' / '.join(SUFFIXES)}.")
     if not path.is_file():
         raise UserError(f"there is no weights file {path}; give an existing one, or weights: none.")
+
+
+def _load_file(network: keras.Model, path: Path, original: Build | None, copy: Copy) -> None:
+    _check_file(path)
     try:
         network.load_weights(path)
         return
@@ -80,8 +100,13 @@ def _load_file(network: keras.Model, path: Path, original: Build | None, copy: C
             source.load_weights(path)
             copy(source, network)
             return
-    first_line = " ".join(str(reason).split())[:300]
-    raise UserError(f"{path} does not hold the weights of '{network.name}' without its top: {first_line}") from reason
+    raise UserError(
+        f"{path} does not hold the weights of '{network.name}' without its top: {_first_line(reason)}"
+    ) from reason
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 @contextlib.contextmanager

@@ -251,9 +251,17 @@ RULES: dict[str, Callable[[Call], int]] = {
     "LearnedPosition": _elements(1),
     "SinusoidalPosition": _elements(1),
 }
-OPAQUE = frozenset(
-    {"MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention", "SimpleRNN", "GRU", "LSTM", "RNN"}
+_ATTENTION_AND_RECURRENCE = (
+    "MultiHeadAttention",
+    "GroupQueryAttention",
+    "GroupedQueryAttention",
+    "SimpleRNN",
+    "GRU",
+    "LSTM",
+    "RNN",
 )
+# A convolution may run as one of fewer dimensions, by a call within it.
+OPAQUE = frozenset({*_ATTENTION_AND_RECURRENCE, *(f"Conv{rank}" for rank in _DIMENSIONS)})
 """Kinds whose rule covers the calls within them."""
 FUNCTIONS = (
     "matmul",

@@ -1,7 +1,7 @@
 """Architectures: clips in, logits out. This is the one registry; a module is imported when its name is asked for.
 
 An architecture is a frozen config, `FooConfig`, and a function, `build_foo(config) -> keras.Model`, in one file. To add
-one: the file, a line in `REGISTRY`, a row in `tests/models/test_battery.py`, a config under `configs/`, a row in the
+one: the file, a line in `REGISTRY`, a row in `tests/models/model_cases.py`, a config under `configs/`, a row in the
 README's table.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +28,7 @@ __all__ = [
     "build_model",
     "describe",
     "list_models",
+    "load_model",
     "make_config",
     "make_config_like",
     "split_at_features",
@@ -34,9 +36,19 @@ __all__ = [
 ]
 
 REGISTRY = {
+    "c3d": "keras_actrec.models.c3d:C3DConfig",
     "convnet_rnn": "keras_actrec.models.convnet_rnn:ConvNetRNNConfig",
     "convnet_transformer": "keras_actrec.models.convnet_transformer:ConvNetTransformerConfig",
     "frame_average": "keras_actrec.models.frame_average:FrameAverageConfig",
+    "i3d_inception": "keras_actrec.models.i3d_inception:I3DInceptionConfig",
+    "i3d_resnet50": "keras_actrec.models.i3d_resnet50:I3DResNet50Config",
+    "late_fusion": "keras_actrec.models.late_fusion:LateFusionConfig",
+    "lrcn": "keras_actrec.models.lrcn:LRCNConfig",
+    "mc3_18": "keras_actrec.models.r3d:MC318Config",
+    "non_local": "keras_actrec.models.non_local:NonLocalConfig",
+    "r2plus1d_18": "keras_actrec.models.r3d:R2Plus1D18Config",
+    "r3d_18": "keras_actrec.models.r3d:R3D18Config",
+    "r3d_50": "keras_actrec.models.slow:R3D50Config",
     "single_frame": "keras_actrec.models.single_frame:SingleFrameConfig",
 }
 
@@ -91,6 +103,15 @@ def build_model(name: str, num_classes: int, **options: Any) -> keras.Model:
 def build_from_config(name: str, config: ModelConfig) -> keras.Model:
     """Build an architecture from a config that `make_config` gave."""
     return _builder(name)(config)
+
+
+def load_model(path: str | os.PathLike[str]) -> keras.Model:
+    """Load a `.keras` file of any architecture of the package, ready for inference."""
+    import keras
+
+    for room in ("layers", "backbones"):  # registers what such a file may hold
+        importlib.import_module(f"keras_actrec.{room}")
+    return keras.saving.load_model(path, compile=False)
 
 
 def describe(name: str) -> tuple[Option, ...]:

@@ -22,13 +22,13 @@ from typing import Literal
 import keras
 from keras import layers
 
-from keras_actrec.models.frames import Count, FrameModelConfig, Rate, classify, clip_input, frame_features
+from keras_actrec.models.frames import Count, PSOHeadConfig, Rate, classify, clip_input, frame_features
 
 CELLS = {"simple": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvNetRNNConfig(FrameModelConfig):
+class ConvNetRNNConfig(PSOHeadConfig):
     """ConvNet on each frame, then a recurrent network over time (Sec. 2.3 of the PSO-ConvNet Transformer)."""
 
     cell: Literal["simple", "lstm", "gru"] = "gru"

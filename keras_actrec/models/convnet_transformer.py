@@ -27,7 +27,7 @@ from keras import layers
 from keras_actrec.layers import LearnedPosition, SinusoidalPosition, TransformerEncoder
 from keras_actrec.models.frames import (
     Count,
-    FrameModelConfig,
+    PSOHeadConfig,
     Rate,
     classify,
     clip_input,
@@ -36,7 +36,7 @@ from keras_actrec.models.frames import (
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvNetTransformerConfig(FrameModelConfig):
+class ConvNetTransformerConfig(PSOHeadConfig):
     """ConvNet on each frame, then a Transformer encoder over time (Sec. 2.2 of the PSO-ConvNet Transformer)."""
 
     position: Literal["sinusoidal", "learned"] = "sinusoidal"

@@ -12,11 +12,11 @@ from typing import Literal
 import keras
 from keras import layers
 
-from keras_actrec.models.frames import FrameModelConfig, classify, clip_input, frame_features
+from keras_actrec.models.frames import PSOHeadConfig, classify, clip_input, frame_features
 
 
 @dataclasses.dataclass(frozen=True)
-class FrameAverageConfig(FrameModelConfig):
+class FrameAverageConfig(PSOHeadConfig):
     """Baseline that averages over the frames."""
 
     average: Literal["logits", "features"] = "logits"

@@ -1,4 +1,4 @@
-"""What the models that look at frames one by one share: input, backbone, and the paper's classification head."""
+"""What the models that look at frames one by one share: input, backbone, and the head that several of them have."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Tensor = Any
 
 @dataclasses.dataclass(frozen=True)
 class FrameModelConfig:
-    """The fields of every frame-wise model, with the values of Table 2 of the PSO-ConvNet Transformer."""
+    """The fields of every frame-wise model; frames, size and backbone are those of the PSO-ConvNet Transformer."""
 
     num_classes: Count
     """Number of classes, the width of the logits."""
@@ -34,12 +34,6 @@ class FrameModelConfig:
     """Weights of the backbone: imagenet, none, or the path of a .weights.h5, .h5 or .keras file without top."""
     widths: tuple[Count, ...] | None = None
     """Channels of the blocks of the backbone `tiny`; for no other one."""
-    noise: NonNegative = 0.1
-    """Standard deviation of the Gaussian noise before the classifier (GaussianNoise)."""
-    head_units: Count = 1024
-    """Neurons of the classifier's hidden layer (Dense)."""
-    head_dropout: Rate = 0.4
-    """Dropout before the logits (Dropout)."""
 
     def __post_init__(self) -> None:
         backbones.check(self.backbone, self.size, self.widths)
@@ -48,6 +42,18 @@ class FrameModelConfig:
     def normalization(self) -> str:
         """How the input must be normalised (`keras_actrec.data.views.Normalization`)."""
         return backbones.normalization(self.backbone)
+
+
+@dataclasses.dataclass(frozen=True)
+class PSOHeadConfig(FrameModelConfig):
+    """A frame-wise model with the head of the PSO-ConvNet Transformer, with the values of its Table 2."""
+
+    noise: NonNegative = 0.1
+    """Standard deviation of the Gaussian noise before the classifier (GaussianNoise)."""
+    head_units: Count = 1024
+    """Neurons of the classifier's hidden layer (Dense)."""
+    head_dropout: Rate = 0.4
+    """Dropout before the logits (Dropout)."""
 
 
 def clip_input(config: FrameModelConfig) -> keras.KerasTensor:
@@ -66,8 +72,11 @@ def frame_features(config: FrameModelConfig, clip: keras.KerasTensor) -> keras.K
     return TimeDistributed(backbone, name="frame_features")(clip)
 
 
-def classify(config: FrameModelConfig, features: keras.KerasTensor) -> keras.KerasTensor:
-    """Apply the paper's head (Sec. 2.2.4): noise, dense, dropout, logits. (..., D) -> float32 (..., num_classes)."""
+def classify(config: PSOHeadConfig, features: keras.KerasTensor) -> keras.KerasTensor:
+    """Apply the head of the PSO-ConvNet Transformer (Sec. 2.2.4): noise, dense, dropout, logits.
+
+    (..., D) -> float32 (..., num_classes).
+    """
     x = layers.GaussianNoise(config.noise, name="noise")(features)
     x = layers.Dense(config.head_units, activation="relu", name="hidden")(x)
     x = layers.Dropout(config.head_dropout, name="dropout")(x)

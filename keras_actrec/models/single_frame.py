@@ -13,11 +13,11 @@ import keras
 from keras import layers
 
 from keras_actrec.layers import PickFrame
-from keras_actrec.models.frames import FrameModelConfig, classify, clip_input, frame_features
+from keras_actrec.models.frames import PSOHeadConfig, classify, clip_input, frame_features
 
 
 @dataclasses.dataclass(frozen=True)
-class SingleFrameConfig(FrameModelConfig):
+class SingleFrameConfig(PSOHeadConfig):
     """Baseline that sees one frame of the clip."""
 
 

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from keras_actrec import models
 from keras_actrec.errors import UserError
 from keras_actrec.evaluation import flop_rules, flops
 from keras_actrec.layers import TimeDistributed, TransformerEncoder
+from keras_actrec.layers.conv3d import Conv3D
+from keras_actrec.layers.non_local import NonLocalBlock
 
 
 def of(layer: Callable, *shape: int) -> flops.Flops:
@@ -32,9 +35,18 @@ def of(layer: Callable, *shape: int) -> flops.Flops:
         (layers.SeparableConv2D(4, 3, use_bias=False), (8, 8, 6), 36 * (2 * 9 * 6 + 2 * 6 * 4)),
         (layers.EinsumDense("abc,cde->abde", output_shape=(None, 2, 5)), (3, 7), 2 * 3 * 7 * 2 * 5),
         (layers.EinsumDense("...c,cd->...d", output_shape=5), (3, 7), 2 * 3 * 7 * 5),
+        (layers.Conv3D(4, 3, strides=(1, 2, 2), padding="same"), (5, 8, 8, 6), 5 * 4 * 4 * 4 * (2 * 27 * 6 + 1)),
+        (layers.Conv3D(4, (3, 1, 1), activation="relu"), (5, 8, 8, 6), 3 * 8 * 8 * 4 * (2 * 3 * 6 + 1 + 1)),
         (layers.MaxPooling2D(2), (8, 8, 3), 16 * 3 * 4),
+        (layers.MaxPooling3D((1, 2, 2)), (5, 8, 8, 3), 5 * 4 * 4 * 3 * 4),
+        (layers.MaxPooling3D(3, strides=2, padding="same"), (5, 8, 8, 3), 3 * 4 * 4 * 3 * 27),
+        (layers.AveragePooling3D((2, 7, 7), strides=1), (8, 7, 7, 3), 7 * 3 * 2 * 49),
+        (layers.GlobalAveragePooling3D(), (5, 8, 8, 3), 5 * 64 * 3),
+        (layers.ZeroPadding3D((0, 1, 1)), (5, 8, 8, 3), 0),
+        (layers.Flatten(), (5, 8, 8, 3), 0),
         (layers.GlobalAveragePooling2D(), (8, 8, 3), 64 * 3),
         (layers.BatchNormalization(), (8, 3), 2 * 24),
+        (layers.BatchNormalization(), (5, 8, 8, 3), 2 * 5 * 64 * 3),
         (layers.LayerNormalization(), (8, 3), 7 * 24),
         (layers.Softmax(), (10,), 30),
         (layers.Dropout(0.5), (10,), 0),
@@ -200,6 +212,42 @@ def test_known_networks(name: str, multiply_adds: float) -> None:
     kinds = flops.count(network).by_kind
     products = sum(kinds.get(kind, 0) for kind in ("Conv2D", "DepthwiseConv2D", "Dense"))
     assert products / 2 == pytest.approx(multiply_adds, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "multiply_adds"),
+    # C3D: 38.5 G at 16 x 112 x 112, as printed with its Sports-1M weights; its convolutions alone, added up by hand:
+    # 1.041, 11.098, 5.549, 11.098, 2.775, 5.549, 0.694, 0.694 G.
+    [("c3d", 38.498e9)],
+)
+def test_known_networks_over_clips(name: str, multiply_adds: float) -> None:
+    kinds = flops.count(models.build_model(name, num_classes=101)).by_kind
+    assert kinds["Conv3D"] / 2 == pytest.approx(multiply_adds, rel=0.001)
+
+
+def test_a_non_local_block_costs_its_convolutions_and_its_two_products() -> None:
+    """With N = 2 * 4 * 4 queries, M = 2 * 2 * 2 keys, width 6 and inner width 3."""
+    result = of(NonLocalBlock(inner_width=3), 2, 4, 4, 6)
+    queries, keys = 32, 8
+    convolutions = queries * (2 * 6 + 1) * 3 + 2 * keys * (2 * 6 + 1) * 3 + queries * (2 * 3 + 1) * 6
+    products = 2 * queries * keys * 3 + 2 * queries * keys * 3
+    assert result.unknown == ()
+    assert result.by_kind["Conv3D"] == convolutions
+    assert result.total == convolutions + products + 2 * queries * 6
+
+
+@pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 1, 1), (3, 3, 3)])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_a_convolution_costs_the_same_in_however_many_dimensions_it_runs(kernel: tuple[int, ...], strides: int) -> None:
+    ours, original = (
+        of(kind(4, kernel, strides=strides, padding="same"), 6, 8, 8, 3) for kind in (Conv3D, layers.Conv3D)
+    )
+    assert (ours.total, ours.unknown) == (original.total, ())
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "dot_product", "concatenation"])
+def test_every_kind_of_non_local_block_is_known(kind: str) -> None:
+    assert of(NonLocalBlock(kind=kind), 2, 4, 4, 6).unknown == ()
 
 
 def test_against_the_profiler_of_tensorflow() -> None:

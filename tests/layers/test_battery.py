@@ -49,6 +49,19 @@ CASES = {
         unmoved=("attention/key/bias",),
     ),
     "PickFrame": Case(lambda: layers.PickFrame(seed=7), (5, 3, 2)),
+    "NonLocalBlock": Case(
+        lambda: layers.NonLocalBlock(
+            subsample=False, inner_width=3, scaled=True, initial_gamma=0.5, momentum=0.8, epsilon=1e-4
+        ),
+        (2, 3, 2, 4),
+        # The softmax over keys takes no notice of a constant added to all keys, nor the normalisation of one added to
+        # all its inputs, as the biases of values and of `out` do.
+        unmoved=("phi/bias", "g/bias", "out/bias"),
+    ),
+    "Conv3D": Case(
+        lambda: layers.Conv3D(3, (1, 2, 2), strides=(1, 2, 1), padding="same", activation="tanh"), (3, 4, 5, 2)
+    ),
+    "RepeatEdges": Case(lambda: layers.RepeatEdges(2), (4, 3, 2)),
     "Coordinates": Case(tiny.Coordinates, (4, 3, 2)),
 }
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from model_cases import CASES, CLASSES
 
 from keras_actrec import models
 
 ROOT = Path(__file__).parent.parent.parent
 BATTERIES = ("tests/layers", "tests/models/test_battery.py", "tests/models/test_pso_convnet_transformer.py")
-OPTIONS = {"frames": 4, "size": 16, "backbone": "tiny", "weights": "none", "widths": (6, 8), "head_units": 10}
+OPTIONS = {case.name: case.options for case in CASES.values()}
 PROGRAM = """
 import sys, keras, numpy as np
 keras.utils.set_random_seed(0)
@@ -59,8 +60,8 @@ def test_batteries(backend: str) -> None:
 @pytest.mark.parametrize("name", models.list_models())
 def test_a_saved_model_gives_the_same_logits(name: str, backend: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
-    model = models.build_model(name, 3, **OPTIONS)
-    clips = np.random.default_rng(0).normal(size=(2, 4, 16, 16, 3)).astype("float32")
+    model = models.build_model(name, CLASSES, **OPTIONS[name])
+    clips = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype("float32")
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "clips.npy", clips)
     paths = [str(tmp_path / part) for part in ("model.keras", "clips.npy", "logits.npy")]
