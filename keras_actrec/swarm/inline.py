@@ -28,7 +28,7 @@ from keras_actrec.swarm.positions import DamagedPositionError
 from keras_actrec.swarm.settings import SwarmConfig, name_of, particle_config
 from keras_actrec.swarm.state import Kind, Move, Publication
 from keras_actrec.swarm.store import DamagedJournalError, MemoryStore, StorageFullError, Store
-from keras_actrec.training import datasets, experiment, optimizers
+from keras_actrec.training import datasets, fold, optimizers
 from keras_actrec.training.checkpoint import Progress
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.inputs import Inputs
@@ -91,9 +91,9 @@ class Member:
         own = particle_config(config, index, str(folder), workers)
         self.index, self.config, self.failed_round = index, own, None
         self.run = RunDirectory.at(folder / name_of(index), own, manifest)
-        architecture = experiment.model_config(own, len(manifest.classes))
+        architecture = fold.model_config(own, len(manifest.classes))
         data = Inputs(own, manifest, source, Quarantine(self.run.quarantine), architecture.normalization)
-        self.network = experiment.build(self.run, architecture, hardware)
+        self.network = fold.build(self.run, architecture, hardware)
         self.trainer = Trainer(
             self.network,
             RepeatedLoader(data.training()),

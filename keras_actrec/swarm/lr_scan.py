@@ -120,12 +120,12 @@ def scan(
         UserError: a mistake in the configuration or the data, or training diverged at the lowest rate already.
     """
     from keras_actrec.swarm import lr_scan_config
-    from keras_actrec.training import datasets, distribution, experiment
+    from keras_actrec.training import datasets, distribution, experiment, fold
 
     rates = ladder(low, factor_per_step, steps)
     check_particles(particles)
     settings = lr_scan_config.scan_config(config, rates, output)
-    experiment.check_model(settings)
+    fold.check_model(settings)
     hardware = distribution.set_up(settings.training)
     manifest = datasets.load(settings)
     directory = experiment.open_run(settings, manifest, resume)
@@ -152,15 +152,15 @@ def _scan(directory: RunDirectory, manifest: Manifest, hardware: Hardware, parti
 def _train(directory: RunDirectory, manifest: Manifest, hardware: Hardware) -> bool:
     """Train as the configuration of the scan says; return whether that ended because the loss was no number."""
     from keras_actrec.data.quarantine import Quarantine
-    from keras_actrec.training import experiment, inputs
+    from keras_actrec.training import fold, inputs
 
     config = directory.config
-    architecture = experiment.model_config(config, len(manifest.classes))
+    architecture = fold.model_config(config, len(manifest.classes))
     data = inputs.open_inputs(config, manifest, Quarantine(directory.quarantine), architecture.normalization)
-    directory.say(experiment.describe_start(config, data))
-    network = experiment.build(directory, architecture, hardware)
+    directory.say(fold.describe_start(config, data))
+    network = fold.build(directory, architecture, hardware)
     try:
-        experiment.fit(network, data, directory, hardware)
+        fold.fit(network, data, directory, hardware)
     except DivergedError:
         return True
     finally:

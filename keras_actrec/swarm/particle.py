@@ -180,10 +180,10 @@ class Particle:
 
     def run(self) -> dict[str, Any]:
         """Train, evaluate, and return the numbers for the server."""
-        from keras_actrec.training import datasets, distribution, experiment
+        from keras_actrec.training import datasets, distribution, fold
         from keras_actrec.training.run_directory import RunDirectory
 
-        experiment.check_model(self.config)
+        fold.check_model(self.config)
         hardware = distribution.set_up(self.config.training)
         with OneAtATime(self.swarm, self.pulse):
             manifest = datasets.load(self.config)
@@ -192,7 +192,7 @@ class Particle:
         with directory:
             self.store.sweep(self.index)
             if not directory.finished:
-                experiment.run_fold(directory, manifest, hardware, self)
+                fold.run_fold(directory, manifest, hardware, self)
             return result_of(directory.path, files.read_json(directory.metrics))
 
     def begin(self, model: keras.Model, progress: Progress) -> None:

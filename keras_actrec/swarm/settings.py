@@ -136,6 +136,8 @@ class SwarmConfig(RunConfig):
             raise ValueError("training.optimizer.ema must be 0: a moving average lags behind a particle that is moved")
         if self.folds == "all":
             raise ValueError("a swarm trains on one fold; choose it with data.fold, or compare all with swarm-compare")
+        if self.joint:
+            raise ValueError("a swarm trains on one data set; remove `joint`")
         if self.training.schedule.name == "listed":
             raise ValueError("training.schedule.name 'listed' belongs to the particles; use swarm.learning_rates")
         return self

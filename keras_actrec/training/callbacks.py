@@ -8,6 +8,7 @@ import io
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -15,7 +16,7 @@ import keras
 from keras_actrec import files
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.errors import DivergedError, UserError
-from keras_actrec.training import optimizers, seeding
+from keras_actrec.training import objectives, optimizers, seeding
 from keras_actrec.training.checkpoint import Checkpoints, Progress
 from keras_actrec.training.loggers import Logger
 from keras_actrec.training.run_directory import RunDirectory
@@ -23,8 +24,6 @@ from keras_actrec.training.run_directory import RunDirectory
 CHECK_EVERY_BATCHES = 20
 """Reading the loss waits for the accelerator, so it is not done after each batch."""
 NOTHING_READABLE = "no {split} clip can be read; see quarantine.json in the run directory for the reasons."
-LOSS = "weighted_loss"
-"""Name of the metric that stands for the validation loss where batches have rows of weight 0."""
 
 
 class Batches(Protocol):
@@ -186,9 +185,7 @@ class KeepState(keras.callbacks.Callback):
             self.companion.epoch_ended(self.model, self.progress)
 
     def _row(self, logs: dict[str, Any]) -> dict[str, float]:
-        numbers = {name: float(logs[name]) for name in sorted(logs) if LOSS not in name}
-        if f"val_{LOSS}" in logs:
-            numbers["val_loss"] = float(logs[f"val_{LOSS}"])
+        numbers = objectives.row_of(logs, objectives.head_names(self.model))
         return {"learning_rate": optimizers.learning_rate(self.model), **numbers}
 
     def _tell(self, epoch: int, row: dict[str, float], seconds: float) -> None:
@@ -209,14 +206,19 @@ class KeepState(keras.callbacks.Callback):
 
 
 def write_history(run: RunDirectory, progress: Progress) -> None:
-    """Publish history.csv, with numbers that read back exactly and no times."""
+    """Publish history.csv as far as the run is."""
+    write_rows(run.history, progress.rows)
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Publish one row per epoch as CSV, with numbers that read back exactly and no times."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = list(progress.rows[0]) if progress.rows else []
+    names = list(rows[0]) if rows else []
     writer.writerow(["epoch", *names])
-    for epoch, row in enumerate(progress.rows, start=1):
+    for epoch, row in enumerate(rows, start=1):
         writer.writerow([epoch, *(repr(row[name]) for name in names)])
-    files.write_text(run.history, text.getvalue())
+    files.write_text(path, text.getvalue())
 
 
 def _check_finite(logs: dict[str, Any], where: str) -> None:

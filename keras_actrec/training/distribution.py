@@ -52,7 +52,7 @@ class Hardware:
             return dataset
         count = self.replicas
         cut = dataset.map(lambda *batch: _cut(batch, count))
-        return cut.filter(lambda inputs, labels: _tensorflow().shape(labels)[0] > 0)
+        return cut.filter(lambda inputs, labels: _tensorflow().shape(_tensorflow().nest.flatten(labels)[0])[0] > 0)
 
     def validation_batches(self, dataset: Any) -> Any:
         """Fill each batch up to a multiple of the number of devices with rows of weight 0.
@@ -262,14 +262,14 @@ def _guarded_step(model: keras.Model, jit_compile: bool) -> Callable[[Iterator[A
 
 
 def _fill(batch: Any, count: int) -> Any:
-    """Repeat the last row until the number of rows is a multiple of `count`; append weights, 1 or 0."""
+    """Repeat the last row until the number of rows is a multiple of `count`; weights, if any, or 1, become 0 there."""
     tensorflow = _tensorflow()
     length = tensorflow.shape(tensorflow.nest.flatten(batch)[0])[0]
     missing = -length % count
     rows = tensorflow.concat([tensorflow.range(length), tensorflow.fill([missing], length - 1)], axis=0)
-    filled = tensorflow.nest.map_structure(lambda array: tensorflow.gather(array, rows), batch)
-    weights = tensorflow.concat([tensorflow.ones([length]), tensorflow.zeros([missing])], axis=0)
-    return (*filled, weights)
+    inputs, labels, *weights = tensorflow.nest.map_structure(lambda array: tensorflow.gather(array, rows), batch)
+    real = tensorflow.concat([tensorflow.ones([length]), tensorflow.zeros([missing])], axis=0)
+    return inputs, labels, tensorflow.nest.map_structure(lambda own: own * real, weights[0]) if weights else real
 
 
 def _tensorflow() -> Any:

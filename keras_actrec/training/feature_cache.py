@@ -104,6 +104,26 @@ def fit_head(
     Raises:
         UserError: the model is not frame-wise, no clip can be read, or training fails (see `supervised.fit`).
     """
+    head, *batches = cached_head(model, data, settings, run)
+    return supervised.fit(
+        head, *batches, settings, run, hardware=hardware, quarantine=data.quarantine, companion=companion
+    )
+
+
+def cached_head(
+    model: keras.Model, data: Inputs, settings: TrainingConfig, run: RunDirectory
+) -> tuple[keras.Model, FeatureLoader, FeatureLoader]:
+    """Freeze a frame-wise model's backbone; return its head and the cached features for training and validation.
+
+    Args:
+        model: as for `fit_head`.
+        data: as for `fit_head`.
+        settings: the batch size counts.
+        run: its output folder holds the caches.
+
+    Raises:
+        UserError: the model is not frame-wise, or no clip can be read.
+    """
     backbone, head = models.split_at_features(model)
     backbone.trainable = False
     training, validation = data.plain("train"), data.plain("validation")
@@ -112,14 +132,14 @@ def fit_head(
     cache = FeatureCache(Path(run.config.output) / CACHE, key)
     if data.config.data.augmentation != AugmentationConfig():
         run.say("transfer: data.augmentation is not used, as the features of each clip are computed once")
+    if data.config.data.instances > 1:
+        run.say("transfer: data.instances is not used, as the features of one clip per video are cached")
     batches = []
     for loader, shuffle in ((training, True), (validation, False)):
         options = {"batch_size": settings.batch_size, "seed": run.config.seed, "shuffle": shuffle}
         with Progress("frame features", unit="clips") as progress:
             batches.append(features_of(backbone, loader, cache, progress=progress, **options))
-    return supervised.fit(
-        head, *batches, settings, run, hardware=hardware, quarantine=data.quarantine, companion=companion
-    )
+    return head, *batches
 
 
 def features_of(

@@ -25,9 +25,23 @@ Groups = dict[str, tuple[str, ...]]
 
 
 def measure(
-    network: keras.Model, data: Inputs, directory: RunDirectory, fitted: Fitted, baseline: dict[str, Any] | None
+    network: keras.Model,
+    data: Inputs,
+    directory: RunDirectory,
+    fitted: Fitted,
+    baseline: dict[str, Any] | None,
+    contamination: Contamination | None = None,
 ) -> dict[str, Any]:
-    """Write `metrics.json` and `report.html`, and return the metrics."""
+    """Write `metrics.json` and `report.html`, and return the metrics.
+
+    Args:
+        network: trained.
+        data: of the run.
+        directory: gets the files.
+        fitted: which epoch it is.
+        baseline: metrics of the single-frame baseline.
+        contamination: test clips that the network has learnt from all the same, when several data sets overlap.
+    """
     test = predict(network, data.evaluation("test"))
     document = results.build(
         data.manifest,
@@ -40,6 +54,7 @@ def measure(
         single_frame=baseline and baseline["test"],
         quarantined=data.quarantine.entries,
         best_epoch=fitted.best_epoch,
+        contamination=contamination,
     )
     if data.config.evaluation.throughput:
         timed = throughput.measure(network, batch_size=data.config.training.batch_size)

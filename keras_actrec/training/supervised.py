@@ -19,6 +19,7 @@ from keras_actrec.training import callbacks, loggers, optimizers, schedules
 from keras_actrec.training.callbacks import Batches, Companion
 from keras_actrec.training.checkpoint import Checkpoints, Progress
 from keras_actrec.training.distribution import Hardware
+from keras_actrec.training.objectives import objectives
 from keras_actrec.training.run_directory import RunDirectory
 
 
@@ -137,7 +138,6 @@ class Trainer:
 def compile_model(model: keras.Model, settings: TrainingConfig, steps_per_epoch: int, hardware: Hardware) -> None:
     """Give the model its loss, metrics and (built) optimiser."""
     schedule = schedules.build_schedule(settings.optimizer, settings.schedule, steps_per_epoch, settings.epochs)
-    classes = model.output_shape[-1]
     with hardware.scope():
         optimizer = optimizers.build_optimizer(
             settings.optimizer,
@@ -148,30 +148,17 @@ def compile_model(model: keras.Model, settings: TrainingConfig, steps_per_epoch:
         )
         model.compile(
             optimizer=optimizer,
-            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
-            weighted_metrics=_metrics(classes, settings.label_smoothing, hardware),
+            **objectives(model, settings.label_smoothing, weighted=hardware.replicas > 1),
             jit_compile=hardware.jit_compile,
         )
     hardware.guard_end_of_data(model)
-
-
-def _metrics(classes: int, label_smoothing: float, hardware: Hardware) -> list[keras.metrics.Metric]:
-    """Return accuracy and top-5; on several devices also the loss, as Keras' own counts rows of weight 0."""
-    metrics = [
-        keras.metrics.CategoricalAccuracy(name="accuracy"),
-        keras.metrics.TopKCategoricalAccuracy(k=min(5, classes), name="top5"),
-    ]
-    if hardware.replicas > 1:
-        loss = keras.metrics.CategoricalCrossentropy(callbacks.LOSS, from_logits=True, label_smoothing=label_smoothing)
-        metrics.append(loss)
-    return metrics
 
 
 def arrange(dataset: Any, model: keras.Model) -> Any:
     """Give the inputs in the structure that the model takes: a lone array, or the dictionary by name.
 
     Args:
-        dataset: batches of ({view name: array}, labels).
+        dataset: batches of ({view name: array}, labels), or with weights after them.
         model: its inputs bear names of views.
 
     Raises:
@@ -183,8 +170,8 @@ def arrange(dataset: Any, model: keras.Model) -> Any:
     if missing:
         raise UserError(f"the model takes an input '{missing[0]}', the data gives {', '.join(given)}.")
     if isinstance(model.input, (list, dict)):
-        return dataset.map(lambda inputs, labels: ({name: inputs[name] for name in wanted}, labels))
-    return dataset.map(lambda inputs, labels: (inputs[wanted[0]], labels))
+        return dataset.map(lambda inputs, *targets: ({name: inputs[name] for name in wanted}, *targets))
+    return dataset.map(lambda inputs, *targets: (inputs[wanted[0]], *targets))
 
 
 def provenance(run: RunDirectory) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from keras_actrec.swarm.inline_data import RememberingSource
 from keras_actrec.swarm.settings import SwarmConfig, draws, particle_config
 from keras_actrec.swarm.state import Kind
 from keras_actrec.swarm.store import DirectoryStore, MemoryStore
-from keras_actrec.training import datasets, distribution, experiment
+from keras_actrec.training import datasets, distribution, fold
 from keras_actrec.training.callbacks import FiniteLoss
 from keras_actrec.training.run_directory import RunDirectory
 
@@ -78,7 +78,7 @@ def plain_run(config: RunConfig, folder: Path) -> tuple[list[np.ndarray], bytes]
     manifest = datasets.load(own)
     hardware = distribution.set_up(own.training)
     with RunDirectory.create(own, manifest) as directory:
-        experiment.run_fold(directory, manifest, hardware)
+        fold.run_fold(directory, manifest, hardware)
         import keras
 
         network = keras.saving.load_model(directory.model)

@@ -1,0 +1,164 @@
+"""One fold of one data set: network, training, baseline, evaluation."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_actrec import backbones, files, models
+from keras_actrec.config import RunConfig
+from keras_actrec.data.manifest import Manifest
+from keras_actrec.data.quarantine import Quarantine
+from keras_actrec.evaluation import provenance
+from keras_actrec.evaluation.provenance import Provenance
+from keras_actrec.training import feature_cache, inputs, supervised, weights
+from keras_actrec.training.callbacks import Companion
+from keras_actrec.training.distribution import Hardware
+from keras_actrec.training.inputs import Inputs
+from keras_actrec.training.measure import measure
+from keras_actrec.training.run_directory import RunDirectory
+from keras_actrec.training.seeding import seed_everything
+from keras_actrec.training.supervised import Fitted
+
+
+def check_model(config: RunConfig) -> models.ModelConfig:
+    """Validate the section `model` before anything is rendered, read or written; return its config for two classes."""
+    return model_config(config, num_classes=2)
+
+
+def model_config(config: RunConfig, num_classes: int) -> models.ModelConfig:
+    """Return the architecture's config: the section `model`, with frames and size from the section `data`."""
+    return models.make_config(
+        config.model.name, num_classes, frames=config.data.frames, size=config.data.size, **config.model.options
+    )
+
+
+def run_fold(
+    directory: RunDirectory, manifest: Manifest, hardware: Hardware, companion: Companion | None = None
+) -> dict[str, Any]:
+    """Train on one fold, keep the model, evaluate it, and return its metrics; `companion` goes along with training."""
+    config = directory.config
+    architecture = model_config(config, len(manifest.classes))
+    data = inputs.open_inputs(config, manifest, Quarantine(directory.quarantine), architecture.normalization)
+    directory.say(describe_start(config, data))
+
+    began = time.monotonic()
+    network = build(directory, architecture, hardware)
+    record_provenance(directory, manifest, starting_from(directory))
+    fitted = fit(network, data, directory, hardware, companion)
+    weights.save_model(network, directory.model)
+    directory.add_timing(training_sec=round(time.monotonic() - began, 1))
+
+    baseline = run_baseline(directory, manifest, hardware) if config.evaluation.baseline else None
+    metrics = measure(network, data, directory, fitted, baseline)
+    directory.mark_finished()
+    return metrics
+
+
+def build(directory: RunDirectory, architecture: models.ModelConfig, hardware: Hardware) -> keras.Model:
+    """Build the network on the run's devices, seeded, with the weights that it starts from."""
+    config = directory.config
+    seed_everything(config.seed, config.training.deterministic)
+    with hardware.scope():
+        network = models.build_from_config(config.model.name, architecture)
+        backbones.synchronize(network, hardware.strategy is not None)
+    # A run that is resumed has weights of its own, and the first ones may be gone by then.
+    if config.training.init_from and not any(directory.checkpoints.glob("*")):
+        weights.init_from(network, config.training.init_from, directory.say)
+    return network
+
+
+def fit(
+    network: keras.Model,
+    data: Inputs,
+    directory: RunDirectory,
+    hardware: Hardware,
+    companion: Companion | None = None,
+) -> Fitted:
+    """Train the whole network, or its head on cached frame features."""
+    settings = directory.config.training
+    if settings.regime == "transfer":
+        return feature_cache.fit_head(network, data, settings, directory, hardware=hardware, companion=companion)
+    return supervised.fit(
+        network,
+        data.training(),
+        data.plain("validation"),
+        settings,
+        directory,
+        hardware=hardware,
+        quarantine=data.quarantine,
+        companion=companion,
+    )
+
+
+def record_provenance(directory: RunDirectory, manifest: Manifest, ancestors: Sequence[Provenance]) -> None:
+    """Write down, before training, which clips the network is about to learn from, and what else its weights know."""
+    provenance.write(directory.path / provenance.FILE_NAME, provenance.record(manifest, ancestors=ancestors))
+
+
+def starting_from(directory: RunDirectory) -> list[Provenance]:
+    """Return what the weights that a run starts from have learnt from; a note where nothing tells."""
+    parent = directory.config.training.init_from
+    if not parent:
+        return []
+    known = provenance_of(Path(parent))
+    if known is None:
+        directory.say(f"note: nothing tells which clips {parent} was trained on, so the provenance guard cannot know")
+        return []
+    return [provenance.read(known)]
+
+
+def provenance_of(weights_path: Path) -> Path | None:
+    """Return the provenance file that belongs to a run directory or to a file of weights; None for a foreign file."""
+    if weights_path.is_dir():
+        return weights_path / provenance.FILE_NAME
+    candidates = [provenance.beside(weights_path), *(up / provenance.FILE_NAME for up in weights_path.parents[:2])]
+    return next((path for path in candidates if path.exists()), None)
+
+
+def run_baseline(directory: RunDirectory, manifest: Manifest, hardware: Hardware) -> dict[str, Any]:
+    """Train the single-frame baseline with the same backbone, data and budget; return its metrics."""
+    config = baseline_config(directory.config)
+    child = directory.child("baseline", config, manifest)
+    if child.finished:
+        return files.read_json(child.metrics)
+    same = "backbone" if config.model.name == "single_frame" else "network"
+    directory.say(f"single-frame baseline: the same {same} and budget, one frame per clip")
+    return run_fold(child, manifest, hardware)
+
+
+def baseline_config(config: RunConfig) -> RunConfig:
+    """Return the configuration of the single-frame baseline of a run.
+
+    A network that looks at frames one by one is compared with its own backbone on one frame; any other with itself, on
+    clips that repeat one frame.
+    """
+    own = check_model(config)
+    frame_wise = hasattr(own, "backbone")
+    names = {option.name for option in models.describe("single_frame")} - {"num_classes", "frames", "size"}
+    shared = {name: getattr(own, name) for name in sorted(names) if hasattr(own, name)}
+    changes = {
+        "name": "baseline",
+        "joint": (),
+        "data": {**config.data.model_dump(), "order": config.data.order if frame_wise else "frozen"},
+        "model": {"name": "single_frame", **shared} if frame_wise else config.model.model_dump(),
+        "training": {**config.training.model_dump(), "regime": "end_to_end", "init_from": None},
+        "evaluation": {**config.evaluation.model_dump(), "baseline": False, "probes": False},
+        "logging": {"tensorboard": False},
+    }
+    return RunConfig.model_validate(config.model_dump() | changes)
+
+
+def describe_start(config: RunConfig, data: Inputs) -> str:
+    """Return the lines that a run begins with."""
+    sizes = ", ".join(f"{len(data.manifest.split(name)):,} {name}" for name in ("train", "validation", "test"))
+    return (
+        f"{config.model.name} on {data.manifest.name}, fold {data.manifest.fold}: "
+        f"{len(data.manifest.classes)} classes, {sizes} clips; seed {config.seed}, "
+        f"{keras.backend.backend()} on {os.cpu_count()} cores"
+    )
