@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from keras_actrec.errors import UserError, did_you_mean
+from keras_actrec.porting import command as porting_command
 from keras_actrec.swarm import lr_scan
 
 DESCRIPTION = "Recognise human actions in videos with Keras: train, evaluate, prepare data."
@@ -295,6 +296,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[a
     "train": (_train_arguments, train),
     "prepare": (_prepare_arguments, _prepare),
     "evaluate": (_evaluate_arguments, _evaluate),
+    "import-weights": (porting_command.describe_arguments, porting_command.run),
     "swarm-compare": (_swarm_compare_arguments, _swarm_compare),
     "lr-scan": (lr_scan.describe_arguments, lr_scan.run),
     "models": (_models_arguments, _models),

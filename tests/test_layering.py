@@ -17,6 +17,7 @@ ALLOWED = {
     "models": {"layers", "backbones", "data.views"} | COMMON,
     "data": COMMON,
     "evaluation": {"models", "data"} | COMMON,
+    "porting": {"models", "backbones", "layers"} | COMMON,
     "training": {"models", "backbones", "data", "losses", "evaluation"} | COMMON,
     "explain": {"models", "data", "evaluation"} | COMMON,
     "serving": {"models", "data", "evaluation"} | COMMON,

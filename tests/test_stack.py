@@ -155,6 +155,14 @@ def test_hiplot_writes_a_page(tmp_path: Path) -> None:
     assert page.stat().st_size > 100_000
 
 
+@needs("torch")
+def test_torch_reads_weights_without_executing_anything(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"weight": torch.ones(2)}, tmp_path / "weights.pt")
+    assert torch.load(tmp_path / "weights.pt", weights_only=True)["weight"].sum() == 2
+
+
 @needs("fiftyone", "starlette")
 @pytest.mark.integration
 def test_fiftyone_keeps_a_data_set_in_its_mongodb(tmp_path: Path) -> None:
