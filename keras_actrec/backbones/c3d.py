@@ -17,6 +17,7 @@ import keras
 from keras import layers
 
 from keras_actrec.errors import UserError
+from keras_actrec.layers import MaxPooling3D
 
 WIDTHS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = (("1a",), ("2a",), ("3a", "3b"), ("4a", "4b"), ("5a", "5b"))
@@ -84,4 +85,4 @@ def _pool(x: keras.KerasTensor, number: int) -> keras.KerasTensor:
     if number == len(CONVOLUTIONS):
         x = layers.ZeroPadding3D((0, 1, 1), name=f"pool{number}_pad")(x)
     window = (1, 2, 2) if number == 1 else 2
-    return layers.MaxPooling3D(window, name=f"pool{number}")(x)
+    return MaxPooling3D(window, name=f"pool{number}")(x)

@@ -28,6 +28,7 @@ from keras_actrec.backbones.resnet3d_blocks import (
     pad,
 )
 from keras_actrec.errors import UserError
+from keras_actrec.layers import MaxPooling3D
 
 AfterBlock = Callable[[str, keras.KerasTensor], keras.KerasTensor]
 BLOCKS = {"basic": basic_block, "bottleneck": bottleneck_block}
@@ -175,4 +176,4 @@ def _max_pool(x: keras.KerasTensor, name: str, pool: Pool) -> keras.KerasTensor:
             f"the clip is too small: '{name}' pools {pool.kernel} frames, rows and columns, but only "
             f"{x.shape[1:4]} are left; give more frames (model.frames), larger ones (model.size), or less pooling."
         )
-    return layers.MaxPooling3D(pool.kernel, pool.stride, name=f"{name}_pool")(x)
+    return MaxPooling3D(pool.kernel, pool.stride, name=f"{name}_pool")(x)

@@ -261,7 +261,7 @@ _ATTENTION_AND_RECURRENCE = (
     "RNN",
 )
 # A convolution may run as one of fewer dimensions, by a call within it.
-OPAQUE = frozenset({*_ATTENTION_AND_RECURRENCE, *(f"Conv{rank}" for rank in _DIMENSIONS)})
+OPAQUE = frozenset({*_ATTENTION_AND_RECURRENCE, "MaxPooling3D", *(f"Conv{rank}" for rank in _DIMENSIONS)})
 """Kinds whose rule covers the calls within them."""
 FUNCTIONS = (
     "matmul",

@@ -1,6 +1,7 @@
 """Layers that two architectures or more share: one idea per file, plain arguments, registered for saving."""
 
 from keras_actrec.layers.conv3d import Conv3D
+from keras_actrec.layers.max_pooling3d import MaxPooling3D
 from keras_actrec.layers.non_local import NonLocalBlock
 from keras_actrec.layers.pick_frame import PickFrame
 from keras_actrec.layers.position import LearnedPosition, SinusoidalPosition
@@ -11,6 +12,7 @@ from keras_actrec.layers.transformer_encoder import TransformerEncoder
 __all__ = [
     "Conv3D",
     "LearnedPosition",
+    "MaxPooling3D",
     "NonLocalBlock",
     "PickFrame",
     "RepeatEdges",

@@ -21,7 +21,7 @@ import keras
 from keras import ops
 
 from keras_actrec.errors import UserError, did_you_mean
-from keras_actrec.layers.folding import Tensor
+from keras_actrec.layers.folding import Tensor, fold_time, unfold_time
 
 Shape = tuple[int | None, ...]
 Kind = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
@@ -157,8 +157,9 @@ class NonLocalBlock(keras.layers.Layer):
     def _subsampled(self, x: Tensor) -> Tensor:
         if not self.subsample:
             return x
-        window = (1, min(x.shape[2], 2), min(x.shape[3], 2))
-        return ops.max_pool(x, window, window) if window != (1, 1, 1) else x
+        window = (min(x.shape[2], 2), min(x.shape[3], 2))
+        # Frame by frame: see `MaxPooling3D` for why not in three dimensions.
+        return unfold_time(ops.max_pool(fold_time(x), window, window), like=x) if window != (1, 1) else x
 
     def _scores(self, inputs: Tensor, keys: Tensor) -> Tensor:
         """Return f / C: (B, N, M)."""

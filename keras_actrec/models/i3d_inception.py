@@ -23,6 +23,7 @@ from keras import layers
 from pydantic import Field
 
 from keras_actrec.data.views import Normalization
+from keras_actrec.layers import MaxPooling3D
 from keras_actrec.models.clips import ClipModelConfig, clip_input
 from keras_actrec.models.frames import Count
 
@@ -113,7 +114,7 @@ def _unit(x: Tensor, width: int, kernel: int, name: str, strides: int = 1) -> Te
 
 
 def _max_pool(x: Tensor, name: str, window: int | tuple[int, ...], strides: int | tuple[int, ...]) -> Tensor:
-    return layers.MaxPooling3D(window, strides=strides, padding="same", name=name)(x)
+    return MaxPooling3D(window, strides=strides, padding="same", name=name)(x)
 
 
 def _width(width: int, config: I3DInceptionConfig) -> int:

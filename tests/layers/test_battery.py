@@ -58,6 +58,7 @@ CASES = {
         # all its inputs, as the biases of values and of `out` do.
         unmoved=("phi/bias", "g/bias", "out/bias"),
     ),
+    "MaxPooling3D": Case(lambda: layers.MaxPooling3D((2, 3, 2), strides=(1, 2, 1), padding="same"), (4, 5, 5, 2)),
     "Conv3D": Case(
         lambda: layers.Conv3D(3, (1, 2, 2), strides=(1, 2, 1), padding="same", activation="tanh"), (3, 4, 5, 2)
     ),
