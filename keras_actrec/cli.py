@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from keras_actrec.errors import UserError, did_you_mean
+from keras_actrec.explain import command as explain_command
 from keras_actrec.porting import command as porting_command
 from keras_actrec.swarm import lr_scan
 
@@ -296,6 +297,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[a
     "train": (_train_arguments, train),
     "prepare": (_prepare_arguments, _prepare),
     "evaluate": (_evaluate_arguments, _evaluate),
+    "explain": (explain_command.describe_arguments, explain_command.run),
     "import-weights": (porting_command.describe_arguments, porting_command.run),
     "swarm-compare": (_swarm_compare_arguments, _swarm_compare),
     "lr-scan": (lr_scan.describe_arguments, lr_scan.run),
