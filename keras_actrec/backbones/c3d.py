@@ -65,7 +65,7 @@ def check_c3d(frames: int, size: int, widths: Sequence[int] = WIDTHS) -> None:
     if frames < MIN_FRAMES or size < MIN_SIZE:
         raise UserError(
             f"C3D halves the time four times and the frame five times: it takes at least {MIN_FRAMES} frames of at "
-            f"least {MIN_SIZE} pixels, got {frames} frames of {size} pixels; set model.frames and model.size."
+            f"least {MIN_SIZE} pixels, got {frames} frames of {size} pixels; set data.frames and data.size."
         )
     if len(widths) != len(CONVOLUTIONS) or min(widths) < 1:
         raise UserError(f"C3D has five stages: give five widths of at least 1, got {tuple(widths)}.")

@@ -174,6 +174,6 @@ def _max_pool(x: keras.KerasTensor, name: str, pool: Pool) -> keras.KerasTensor:
     if any(size < kernel for size, kernel in zip(x.shape[1:4], pool.kernel, strict=True)):
         raise UserError(
             f"the clip is too small: '{name}' pools {pool.kernel} frames, rows and columns, but only "
-            f"{x.shape[1:4]} are left; give more frames (model.frames), larger ones (model.size), or less pooling."
+            f"{x.shape[1:4]} are left; give more frames (data.frames), larger ones (data.size), or less pooling."
         )
     return MaxPooling3D(pool.kernel, pool.stride, name=f"{name}_pool")(x)
