@@ -36,6 +36,8 @@ def run(config: RunConfig, resume: str | None = None) -> Path:
         UserError: a mistake in the configuration or the data.
     """
     check_model(config)
+    if resume not in (None, "latest"):
+        RunDirectory.open(resume)  # before a data set is rendered or read
     if config.joint:
         return _run_joint(config, resume)
     fold_numbers = datasets.fold_numbers(config)
