@@ -13,6 +13,9 @@ ROOT = Path(__file__).parent.parent.parent
 PATHS = sorted((ROOT / "configs" / "stick_actions").glob("*.yaml"))
 SHARED = ("source", "root", "stick_actions", "prepared", "prepared_short_side", "fold")
 
+EXPLAINED = sorted((ROOT / "configs" / "explain").glob("*.yaml"))
+"""The networks whose sheets stand in docs/explain.md."""
+
 every_run = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
@@ -33,7 +36,15 @@ def test_loads_and_names_a_valid_model(path: Path) -> None:
     assert path.read_text().startswith(f"# python train.py --config configs/stick_actions/{path.name}\n")
 
 
-@every_run
+@pytest.mark.parametrize("path", EXPLAINED, ids=lambda path: path.stem)
+def test_the_explained_networks_load(path: Path) -> None:
+    config = load_config(path)
+    models.make_config(config.model.name, 12, frames=config.data.frames, size=config.data.size, **config.model.options)
+    assert path.read_text().startswith(f"# python train.py --config configs/explain/{path.name}\n")
+    assert f"configs/explain/{path.name}" in (ROOT / "docs" / "explain.md").read_text()
+
+
+@pytest.mark.parametrize("path", PATHS + EXPLAINED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_sees_the_videos_of_the_quick_start(path: Path) -> None:
     ours, theirs = load_config(path).data, load_config(ROOT / "configs" / "quickstart.yaml").data
     assert {name: getattr(ours, name) for name in SHARED} == {name: getattr(theirs, name) for name in SHARED}
