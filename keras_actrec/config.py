@@ -284,9 +284,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _joint_data_is_cut_alike(cls, document: Any) -> Any:
-        if not isinstance(document, dict) or not document.get("joint"):
-            return document
-        data, joint = document.get("data"), document["joint"]
+        data, joint = (document.get(key) for key in ("data", "joint")) if isinstance(document, dict) else (None, None)
         if not isinstance(data, dict) or not isinstance(joint, (list, tuple)):
             return document
         shared = {name: value for name, value in data.items() if name not in OWN_OF_A_DATA_SET}

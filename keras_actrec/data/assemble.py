@@ -16,7 +16,7 @@ from keras_actrec.data.manifest import Clip
 from keras_actrec.data.source import FrameSource
 from keras_actrec.data.views import View
 
-_SELECT, _CHANGE, _SHUFFLE, PERMUTE, MIX = range(5)
+_SELECT, _CHANGE, SHUFFLE, PERMUTE, MIX = range(5)
 _CROPS = {1: (0.5,), 3: (0.0, 0.5, 1.0)}
 
 
@@ -128,7 +128,7 @@ def _plan(view: View, info: object, key: Key, evaluation: bool) -> _Plan:
         chosen = _select(view, info.frames, key, number, evaluation)
         if view.modality == "difference":
             chosen = _one_more(chosen, info.frames)
-        indices.append(reorder(chosen, view.order, key.generator(_SHUFFLE, number)))
+        indices.append(reorder(chosen, view.order, key.generator(SHUFFLE, number)))
     return _Plan(view, tuple(indices), outcome, short)
 
 

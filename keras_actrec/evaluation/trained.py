@@ -99,7 +99,7 @@ class Trained:
 
     def _indices(self, frames: int, number: int) -> np.ndarray:
         chosen = np.asarray(sampling.select(frames, self.view, clip=number))
-        rng = assemble.Key(self.config.seed, 0, 0).generator(assemble._SHUFFLE, number)
+        rng = assemble.Key(self.config.seed, 0, 0).generator(assemble.SHUFFLE, number)
         return assemble.reorder(chosen, self.view.order, rng)
 
     def box_to_frame(self, boxes: np.ndarray, frames: Frames) -> np.ndarray:
