@@ -17,7 +17,7 @@ from keras_actrec.errors import UserError
 FOLDS = 3
 CLIPS_PER_GROUP = 2
 SMALLEST_SET = 4
-_CAST, _TAKE, _DECK, SHUFFLE = range(4)
+_CAST, _TAKE, _DECK, _SHUFFLE = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _hidden_numbers(seed: int, slots: Sequence[_Slot]) -> list[int]:
     for part, group in sorted(set(parts)):
         if part == "unlabelled":
             members = [index for index, key in enumerate(parts) if key == (part, group)]
-            drawn = np.random.default_rng([seed, SHUFFLE, group]).permutation(len(members)) + 1
+            drawn = np.random.default_rng([seed, _SHUFFLE, group]).permutation(len(members)) + 1
             for index, number in zip(members, drawn.tolist(), strict=True):
                 numbers[index] = number
     return numbers
