@@ -62,7 +62,78 @@ CASES = {
     "Conv3D": Case(
         lambda: layers.Conv3D(3, (1, 2, 2), strides=(1, 2, 1), padding="same", activation="tanh"), (3, 4, 5, 2)
     ),
+    "ConvolutionalAttention": Case(
+        lambda: layers.ConvolutionalAttention(
+            num_heads=2, grid=(2, 3, 2), kernel_size=5, momentum=0.8, epsilon=1e-4, head_dim=4, dropout=0.1
+        ),
+        (13, 6),
+        # The softmax over keys does not change when a constant is added to all keys.
+        unmoved=("key/bias",),
+    ),
+    "CentralDifferenceConv3D": Case(
+        lambda: layers.CentralDifferenceConv3D(
+            3, 3, kind="t", theta=0.4, strides=(1, 2, 1), padding="same", activation="tanh"
+        ),
+        (3, 4, 5, 2),
+    ),
+    "NearestKeysAttention": Case(
+        lambda: layers.NearestKeysAttention(num_heads=2, keys_kept=0.5, head_dim=3, dropout=0.1),
+        (5, 6),
+        # The softmax over keys does not change when a constant is added to all keys.
+        unmoved=("key/bias",),
+    ),
+    "MultiScaleTemporalEncoder": Case(
+        lambda: layers.MultiScaleTemporalEncoder(
+            depth=1, num_heads=2, dense_dim=5, head_dim=3, scales=(1, 3), shared=False, dropout=0.1
+        ),
+        (6, 4),
+        unmoved=("key/bias",),
+    ),
     "RepeatEdges": Case(lambda: layers.RepeatEdges(2), (4, 3, 2)),
+    "RelativePositionAttention": Case(
+        lambda: layers.RelativePositionAttention(
+            2, (2, 3), True, "clip", 2, 0.4, 3.0, share_heads=False, initial_stddev=0.5, head_dim=3
+        ),
+        (7, 6),
+        # The softmax over keys does not change when a constant is added to all keys.
+        unmoved=("key/bias",),
+    ),
+    "TopStdBlock": Case(
+        lambda: layers.TopStdBlock(layers.SelfAttention(2, key_bias=False), 7, 4, 2, dropout=0.1, norm="post"), (6, 6)
+    ),
+    "HalveTime": Case(lambda: layers.HalveTime("convolution", class_token=False), (6, 4)),
+    "SelfAttention": Case(
+        lambda: layers.SelfAttention(2, head_dim=4, use_bias=False, key_bias=False, dropout=0.1), (5, 6)
+    ),
+    "TransformerBlock": Case(
+        lambda: layers.TransformerBlock(
+            layers.SelfAttention(2, name="attention"),
+            7,
+            norm="post",
+            activation="gelu_tanh",
+            dropout=0.1,
+            drop_path=0.1,
+            epsilon=1e-4,
+        ),
+        (5, 6),
+        unmoved=("attention/key/bias",),
+    ),
+    "DividedSpaceTimeBlock": Case(
+        lambda: layers.DividedSpaceTimeBlock(
+            layers.SelfAttention(2, name="time_attention"),
+            layers.SelfAttention(3, name="attention"),
+            frames=2,
+            dense_dim=7,
+            without_time=False,
+            activation="gelu_tanh",
+            epsilon=1e-4,
+            rematerialize=True,
+        ),
+        (7, 6),
+        unmoved=("attention/key/bias",),
+    ),
+    "TubeletEmbedding": Case(lambda: layers.TubeletEmbedding(5, (2, 2, 3)), (4, 4, 6, 2)),
+    "ClassToken": Case(layers.ClassToken, (4, 3)),
     "Coordinates": Case(tiny.Coordinates, (4, 3, 2)),
 }
 
