@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keras_actrec.errors import UserError, did_you_mean
@@ -19,6 +20,8 @@ from keras_actrec.models.options import Option
 
 if TYPE_CHECKING:
     import keras
+
+    from keras_actrec.config import DataConfig
 
 __all__ = [
     "REGISTRY",
@@ -30,6 +33,7 @@ __all__ = [
     "list_models",
     "load_model",
     "make_config",
+    "make_config_for",
     "make_config_like",
     "split_at_features",
     "summary",
@@ -39,17 +43,23 @@ REGISTRY = {
     "c3d": "keras_actrec.models.c3d:C3DConfig",
     "convnet_rnn": "keras_actrec.models.convnet_rnn:ConvNetRNNConfig",
     "convnet_transformer": "keras_actrec.models.convnet_transformer:ConvNetTransformerConfig",
+    "ctn": "keras_actrec.models.ctn:CTNConfig",
     "frame_average": "keras_actrec.models.frame_average:FrameAverageConfig",
     "i3d_inception": "keras_actrec.models.i3d_inception:I3DInceptionConfig",
     "i3d_resnet50": "keras_actrec.models.i3d_resnet50:I3DResNet50Config",
     "late_fusion": "keras_actrec.models.late_fusion:LateFusionConfig",
     "lrcn": "keras_actrec.models.lrcn:LRCNConfig",
     "mc3_18": "keras_actrec.models.r3d:MC318Config",
+    "mfst": "keras_actrec.models.mfst:MFSTConfig",
     "non_local": "keras_actrec.models.non_local:NonLocalConfig",
     "r2plus1d_18": "keras_actrec.models.r3d:R2Plus1D18Config",
     "r3d_18": "keras_actrec.models.r3d:R3D18Config",
     "r3d_50": "keras_actrec.models.slow:R3D50Config",
+    "rpe_stdt": "keras_actrec.models.rpe_stdt:RPESTDTConfig",
     "single_frame": "keras_actrec.models.single_frame:SingleFrameConfig",
+    "timesformer": "keras_actrec.models.timesformer:TimeSformerConfig",
+    "videomae": "keras_actrec.models.videomae:VideoMAEConfig",
+    "vivit": "keras_actrec.models.vivit:ViViTConfig",
 }
 
 
@@ -79,6 +89,23 @@ def make_config(name: str, num_classes: int, **options: Any) -> ModelConfig:
         UserError: unknown name or option (names the nearest valid one), or a value that is not allowed (says what is).
     """
     return _options.validate(_config_type(name), f"model '{name}'", {"num_classes": num_classes, **options})
+
+
+def make_config_for(
+    name: str, num_classes: int, data: DataConfig, options: Mapping[str, Any] = MappingProxyType({})
+) -> ModelConfig:
+    """Return the config of an architecture with the frames, the size and the modalities that a data set is read with.
+
+    Raises:
+        UserError: as `make_config`, and when the architecture cannot see what is asked for.
+    """
+    seen = {"frames": data.frames, "size": data.size}
+    if data.modalities != ("rgb",):
+        if "modalities" not in [option.name for option in describe(name)]:
+            asked = ", ".join(data.modalities)
+            raise UserError(f"'{name}' looks at RGB frames alone, data.modalities is {asked}; choose another model.")
+        seen["modalities"] = data.modalities
+    return make_config(name, num_classes, **seen, **options)
 
 
 def make_config_like(name: str, config: ModelConfig) -> ModelConfig:

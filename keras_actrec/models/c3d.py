@@ -27,7 +27,7 @@ from keras import layers
 
 from keras_actrec.backbones.c3d import INITIALIZER, WIDTHS, c3d_stages, check_c3d
 from keras_actrec.data.views import Normalization
-from keras_actrec.models.clips import ClipModelConfig, clip_input
+from keras_actrec.models.clips import ClipModelConfig, clip_inputs
 from keras_actrec.models.frames import Count, Rate
 
 
@@ -52,9 +52,9 @@ class C3DConfig(ClipModelConfig):
 
 def build_c3d(config: C3DConfig) -> keras.Model:
     """Build the network: clip (B, T, H, W, 3) -> logits (B, num_classes)."""
-    clip = clip_input(config)
+    inputs, clip = clip_inputs(config)
     x = c3d_stages(clip, config.widths, batch_norm=config.batch_norm)
-    return keras.Model([clip], classify_c3d(x, config.num_classes, config.fc_units, config.head_dropout), name="c3d")
+    return keras.Model(inputs, classify_c3d(x, config.num_classes, config.fc_units, config.head_dropout), name="c3d")
 
 
 def classify_c3d(x: keras.KerasTensor, num_classes: int, fc_units: int, dropout: float) -> keras.KerasTensor:

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from keras_actrec.data.views import Normalization
 from keras_actrec.layers import MaxPooling3D
-from keras_actrec.models.clips import ClipModelConfig, clip_input
+from keras_actrec.models.clips import ClipModelConfig, clip_inputs
 from keras_actrec.models.frames import Count
 
 Tensor = keras.KerasTensor
@@ -65,13 +65,13 @@ class I3DInceptionConfig(ClipModelConfig):
 
 def build_i3d_inception(config: I3DInceptionConfig) -> keras.Model:
     """Build the network: clip (B, T, H, W, 3) -> logits (B, num_classes)."""
-    clip = clip_input(config)
+    inputs, clip = clip_inputs(config)
     x = _stem(clip, config)
     for name, widths in MODULES.items():
         if name in POOLS:
             x = _max_pool(x, *POOLS[name])
         x = _inception(x, [_width(width, config) for width in widths], name)
-    return keras.Model([clip], _head(x, config), name="i3d_inception")
+    return keras.Model(inputs, _head(x, config), name="i3d_inception")
 
 
 def _stem(clip: Tensor, config: I3DInceptionConfig) -> Tensor:

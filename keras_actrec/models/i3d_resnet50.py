@@ -25,7 +25,7 @@ import dataclasses
 import keras
 
 from keras_actrec.backbones.resnet3d import resnet3d_features
-from keras_actrec.models.clips import clip_input
+from keras_actrec.models.clips import clip_inputs
 from keras_actrec.models.resnet3d import ResNet3D50Config, classify_clip, fill
 
 
@@ -36,6 +36,6 @@ class I3DResNet50Config(ResNet3D50Config):
 
 def build_i3d_resnet50(config: I3DResNet50Config) -> keras.Model:
     """Build the network: clip (B, T, H, W, 3) -> logits (B, num_classes)."""
-    clip = clip_input(config)
+    inputs, clip = clip_inputs(config)
     x = resnet3d_features(clip, config.network())
-    return fill(keras.Model([clip], classify_clip(config, x), name="i3d_resnet50"), config)
+    return fill(keras.Model(inputs, classify_clip(config, x), name="i3d_resnet50"), config)

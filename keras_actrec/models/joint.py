@@ -1,5 +1,8 @@
 """Several heads on one body: networks for different class lists that share all layers before their classifiers.
 
+Either each data set has a head, and a batch of its own (`with_shared_body`, `join`); or each clip has several labels,
+such as a verb and a noun, and all heads look at the same clip (`with_heads`).
+
 Tran et al., "Temporal Human Action Recognition" train one network on two data sets at once "by feeding the training
 model two different batches of data and changing the last fully connected layer correspondingly" (Sec. 4.1.6). Any
 architecture of the package can be joined, because its classifier is a dense layer named "logits" that nothing with
@@ -33,6 +36,31 @@ def with_shared_body(networks: Sequence[keras.Model]) -> list[keras.Model]:
     return [first, *(_with_head(first, features, network, number) for number, network in enumerate(networks[1:], 2))]
 
 
+def with_heads(network: keras.Model, classes: Mapping[str, int]) -> keras.Model:
+    """Return a network that tells several things of a clip, each by a classifier of its own on the same features.
+
+    Args:
+        network: built for the first of them.
+        classes: name of the head -> number of its classes.
+
+    Returns:
+        The same inputs and layers; outputs {name: logits (B, K of that name)}. The first head is the network's own, the
+        classifiers of the others are called "logits_<name>" and start as the first one's would.
+
+    Raises:
+        ValueError: a layer is missing, as for `with_shared_body`.
+    """
+    first, *others = classes
+    chain = _from_classifier(network)
+    outputs = {first: network.output}
+    for name in others:
+        x = network.get_layer(CLASSIFIER).input
+        for layer in chain:
+            x = _like(layer, name, classes[name])(x)
+        outputs[name] = x
+    return keras.Model(network.inputs, outputs, name=network.name)
+
+
 def join(networks: Mapping[str, keras.Model]) -> keras.Model:
     """Return one network with an input and an output for each of several that share layers.
 
@@ -60,6 +88,14 @@ def _with_head(first: keras.Model, features: keras.KerasTensor, network: keras.M
     for layer in _from_classifier(network):
         x = layer(x)
     return keras.Model(first.inputs, x, name=f"{first.name}_{number}")
+
+
+def _like(layer: keras.Layer, head: str, classes: int) -> keras.Layer:
+    """Return a new layer like one of a classifier's chain, for another head."""
+    config = {**layer.get_config(), "name": f"{layer.name}_{head}"}
+    if layer.name == CLASSIFIER:
+        config["units"] = classes
+    return type(layer).from_config(config)
 
 
 def _from_classifier(network: keras.Model) -> list[keras.Layer]:

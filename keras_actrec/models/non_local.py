@@ -26,7 +26,7 @@ from keras_actrec.backbones.resnet3d import FIRST_STAGE, resnet3d_features
 from keras_actrec.errors import UserError
 from keras_actrec.layers import NonLocalBlock
 from keras_actrec.models.c3d import classify_c3d
-from keras_actrec.models.clips import clip_input
+from keras_actrec.models.clips import clip_inputs
 from keras_actrec.models.frames import Count
 from keras_actrec.models.resnet3d import ResNet3D50Config, classify_clip, fill
 
@@ -101,19 +101,19 @@ def _build_resnet(config: NonLocalConfig) -> keras.Model:
     def after_block(name: str, x: Tensor) -> Tensor:
         return _block(config, name, x) if name in chosen else x
 
-    clip = clip_input(config)
+    inputs, clip = clip_inputs(config)
     x = resnet3d_features(clip, config.network(), after_block)
-    return fill(keras.Model([clip], classify_clip(config, x), name="non_local"), config)
+    return fill(keras.Model(inputs, classify_clip(config, x), name="non_local"), config)
 
 
 def _build_c3d(config: NonLocalConfig) -> keras.Model:
     def after_stage(number: int, x: Tensor) -> Tensor:
         return _block(config, f"conv{number}", x) if config.placement[number - 1] else x
 
-    clip = clip_input(config)
+    inputs, clip = clip_inputs(config)
     x = c3d_stages(clip, config.c3d_widths, after_stage)
     logits = classify_c3d(x, config.num_classes, config.fc_units, config.head_dropout)
-    model = keras.Model([clip], logits, name="non_local")
+    model = keras.Model(inputs, logits, name="non_local")
     clip_weights.load(model, config.weights)
     return model
 

@@ -24,7 +24,7 @@ import keras
 from keras_actrec.backbones import clip_weights
 from keras_actrec.backbones.resnet3d import ResNet3D, Stem, TemporalPadding, resnet3d_features
 from keras_actrec.data.views import Normalization
-from keras_actrec.models.clips import ClipModelConfig, clip_input
+from keras_actrec.models.clips import ClipModelConfig, clip_inputs
 from keras_actrec.models.frames import Count, Rate
 from keras_actrec.models.resnet3d import classify_clip
 
@@ -108,8 +108,8 @@ def build_r2plus1d_18(config: R2Plus1D18Config) -> keras.Model:
 
 
 def _build(config: R3D18Config, name: str) -> keras.Model:
-    clip = clip_input(config)
+    inputs, clip = clip_inputs(config)
     x = resnet3d_features(clip, config.network())
-    model = keras.Model([clip], classify_clip(config, x), name=name)
+    model = keras.Model(inputs, classify_clip(config, x), name=name)
     clip_weights.load(model, config.weights)
     return model

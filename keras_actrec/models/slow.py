@@ -16,7 +16,7 @@ import dataclasses
 import keras
 
 from keras_actrec.backbones.resnet3d import StrideOn, resnet3d_features
-from keras_actrec.models.clips import clip_input
+from keras_actrec.models.clips import clip_inputs
 from keras_actrec.models.frames import Count
 from keras_actrec.models.resnet3d import ResNet3D50Config, classify_clip, fill
 
@@ -42,6 +42,6 @@ class R3D50Config(ResNet3D50Config):
 
 def build_r3d_50(config: R3D50Config) -> keras.Model:
     """Build the network: clip (B, T, H, W, 3) -> logits (B, num_classes)."""
-    clip = clip_input(config)
+    inputs, clip = clip_inputs(config)
     x = resnet3d_features(clip, config.network())
-    return fill(keras.Model([clip], classify_clip(config, x), name="r3d_50"), config)
+    return fill(keras.Model(inputs, classify_clip(config, x), name="r3d_50"), config)

@@ -17,6 +17,10 @@ def _no_demands(tensors: Tensors, settings: Settings) -> dict[str, Any]:
     return {}
 
 
+def _no_suggestions(tensors: Tensors, settings: Settings) -> dict[str, Any]:
+    return {}
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """One way of naming the tensors of a network.
@@ -29,6 +33,8 @@ class Family:
         normalization: how the input must be normalised for them; a user's option wins.
         demands: (tensors, settings of the folder) -> options of the model that follow from them; a user's option may
             not contradict these.
+        suggests: (tensors, settings of the folder) -> options as the network was trained with; a user's option wins.
+        told: options that tensors do not show: where `demands` has none of them, from the settings, the user must.
         published: options as the published networks have them; a user's option wins.
         optional: layers that may stay without a tensor, because some published files lack them.
         ignored: names of tensors that carry nothing the network needs, as one regular expression.
@@ -40,6 +46,8 @@ class Family:
     rules: tuple[Rule, ...]
     normalization: str
     demands: Callable[[Tensors, Settings], dict[str, Any]] = _no_demands
+    suggests: Callable[[Tensors, Settings], dict[str, Any]] = _no_suggestions
+    told: tuple[str, ...] = ()
     published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     optional: tuple[str, ...] = ()
     ignored: str = COUNTERS

@@ -89,7 +89,8 @@ def _matched(
     chosen = recognition.choose(model, list(names), family)
     config = _config(model, chosen, tensors, found.settings, options)
     network = models.build_from_config(model, config)
-    return network, _report(found, chosen, model, config, matching.match(network, chosen, tensors, names))
+    match = matching.match(network, chosen, tensors, names, found.settings)
+    return network, _report(found, chosen, model, config, match)
 
 
 def _target(out: str | os.PathLike[str]) -> Path:
@@ -114,10 +115,22 @@ def _config(
     available = {option.name for option in models.describe(model)}
     demands = {name: value for name, value in family.demands(tensors, settings).items() if name in available}
     published = {"input_normalization": family.normalization, **START, **family.published}
+    published |= family.suggests(tensors, settings)
     published = {name: value for name, value in published.items() if name in available}
+    _check_told(family, {**demands, **given})
     config = models.make_config(model, num_classes, **{**published, **demands, **given})
     _check_demands(config, demands, family)
     return config
+
+
+def _check_told(family: Family, options: Mapping[str, Any]) -> None:
+    """Refuse to guess what tensors do not show, as a wrong guess would fit and answer wrongly."""
+    missing = [name for name in family.told if name not in options]
+    if missing:
+        raise UserError(
+            f"the tensors do not show {' and '.join(missing)}; pass the folder with the config.json that was published "
+            f"beside the weights, or say it: {' '.join(f'{name}=N' for name in missing)}."
+        )
 
 
 def _check_demands(config: models.ModelConfig, demands: Mapping[str, Any], family: Family) -> None:

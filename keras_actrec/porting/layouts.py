@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,11 +23,13 @@ class Place:
         path: such as "conv1_conv/kernel".
         shape: of the weight.
         network: that it belongs to.
+        settings: of the folder that the tensor comes from.
     """
 
     path: str
     shape: tuple[int, ...]
     network: keras.Model
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 Layout = Callable[[np.ndarray, Place], np.ndarray]
@@ -47,6 +50,36 @@ def dense(array: np.ndarray, place: Place) -> np.ndarray:
     if array.ndim > 2 and math.prod(array.shape[2:]) == 1:
         array = array.reshape(array.shape[:2])
     return array.T if array.ndim == 2 else array
+
+
+def frame_convolution(array: np.ndarray, place: Place) -> np.ndarray:
+    """Turn a convolution over single frames, (out, in, h, w), into (1, h, w, in, out)."""
+    return convolution(array, place)[None] if array.ndim == 4 else array
+
+
+def flat(array: np.ndarray, place: Place) -> np.ndarray:
+    """Turn (1, ..., 1, D) into (D,)."""
+    return array.reshape(-1) if array.ndim and array.size == array.shape[-1] else array
+
+
+def rows(array: np.ndarray, place: Place) -> np.ndarray:
+    """Turn a table (1, N, D) into (N, D)."""
+    return array[0] if array.ndim == 3 and len(array) == 1 else array
+
+
+def third(number: int) -> Layout:
+    """Return the layout of one part of a linear layer that gives queries, keys and values at once.
+
+    Args:
+        number: 0 the queries, 1 the keys, 2 the values.
+    """
+
+    def part(array: np.ndarray, place: Place) -> np.ndarray:
+        if not array.ndim or array.shape[0] % 3:
+            return array
+        return dense(np.split(array, 3)[number], place)
+
+    return part
 
 
 def dense_after(map_layer: str) -> Layout:

@@ -11,7 +11,7 @@ import numpy as np
 from keras_actrec.errors import UserError
 from keras_actrec.porting.family import Family
 from keras_actrec.porting.layouts import Place
-from keras_actrec.porting.reading import Tensors
+from keras_actrec.porting.reading import Settings, Tensors
 from keras_actrec.porting.rules import Target, targets
 
 SHOWN = 10
@@ -74,7 +74,9 @@ class Match:
         return any(not orphan.optional for orphan in self.orphans) or any(stranger.known for stranger in self.strangers)
 
 
-def match(network: keras.Model, family: Family, tensors: Tensors, names: Mapping[str, str]) -> Match:
+def match(
+    network: keras.Model, family: Family, tensors: Tensors, names: Mapping[str, str], settings: Settings
+) -> Match:
     """Match tensors and weights.
 
     Args:
@@ -82,6 +84,7 @@ def match(network: keras.Model, family: Family, tensors: Tensors, names: Mapping
         family: the rules.
         tensors: by plain name.
         names: plain name -> name in the file.
+        settings: of the folder.
 
     Raises:
         UserError: a shape that does not fit (both are named, and the likely cause), two tensors for one weight, or a
@@ -96,7 +99,7 @@ def match(network: keras.Model, family: Family, tensors: Tensors, names: Mapping
     ]
     without = {stranger.name for stranger in strangers}
     moves = [
-        _move(names[plain], tensors[plain], target, network, weights[target.path])
+        _move(names[plain], tensors[plain], target, Place(target.path, weights[target.path], network, settings))
         for plain, found in wanted.items()
         if names[plain] not in without
         for target in found
@@ -157,9 +160,9 @@ def _reason(found: list[Target], weights: Mapping[str, tuple[int, ...]]) -> str 
     return None if found else NO_RULE
 
 
-def _move(name: str, array: np.ndarray, target: Target, network: keras.Model, shape: tuple[int, ...]) -> _Move:
-    value = np.asarray(target.layout(array, Place(target.path, shape, network)))
-    return _Move(name, target.path, value, _mistake(name, array, target.path, value, shape))
+def _move(name: str, array: np.ndarray, target: Target, place: Place) -> _Move:
+    value = np.asarray(target.layout(array, place))
+    return _Move(name, target.path, value, _mistake(name, array, target.path, value, place.shape))
 
 
 def _checked(moves: list[_Move], others: str) -> dict[str, np.ndarray]:
@@ -178,7 +181,7 @@ def _checked(moves: list[_Move], others: str) -> dict[str, np.ndarray]:
 def _mistake(name: str, array: np.ndarray, path: str, value: np.ndarray, shape: tuple[int, ...]) -> str | None:
     if value.shape != shape:
         theirs = f"{array.shape}" + (f", in Keras' order {value.shape}" if value.shape != array.shape else "")
-        return f"{name} is {theirs}, but {path} is {shape} ({_cause(array, value, shape)})"
+        return f"{name} is {theirs}, but {path} is {shape} ({_cause(path, array, value, shape)})"
     if not np.issubdtype(value.dtype, np.floating):
         return f"{name} holds {value.dtype} (quantised weights cannot be imported)"
     if not np.isfinite(value).all():
@@ -186,7 +189,7 @@ def _mistake(name: str, array: np.ndarray, path: str, value: np.ndarray, shape: 
     return None
 
 
-def _cause(array: np.ndarray, value: np.ndarray, shape: tuple[int, ...]) -> str:
+def _cause(path: str, array: np.ndarray, value: np.ndarray, shape: tuple[int, ...]) -> str:
     """Return the likely cause of a shape that does not fit."""
     if len(shape) == 5 and array.ndim == 4:
         return "a network over single frames, with 2-D convolutions"
@@ -194,6 +197,8 @@ def _cause(array: np.ndarray, value: np.ndarray, shape: tuple[int, ...]) -> str:
         return "another kind of layer"
     if len(shape) == 5 and value.shape[3:] == shape[3:]:
         return "another kernel: another model of this family, or other temporal kernels"
+    if path.endswith("/table") and value.shape[1:] == shape[1:]:
+        return "positions of another number of frames, another size or other patches"
     if len(shape) == 2 and value.shape[1] == shape[1]:
         return "clips of another number of frames or another size in front of a flattened map, or another width"
     return "another width: another variant of the network"

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from keras_actrec import files
+from keras_actrec.backbones import safetensors_reader
 from keras_actrec.errors import UserError
-from keras_actrec.porting import safetensors_reader, torch_reader
+from keras_actrec.porting import torch_reader
 
 SINGLE = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"
 SETTINGS = "config.json"
+# How the input was prepared, under this name among the settings.
+PREPROCESSOR = "preprocessor_config.json"
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".pyth", ".ckpt", ".tar", ".pickle", ".pkl")
 KINDS = "a safetensors file, a PyTorch file of weights, or a folder with one of them"
 # A safetensors file begins with the length of its header; longer ones are refused by the format itself.
@@ -38,6 +41,7 @@ class Source:
         digests: SHA-256 of each file that was read, by its name.
         tensors: name -> array in PyTorch's layout. Floating-point ones are float32.
         settings: what the `config.json` of a folder says of the network, such as its number of heads; empty without.
+            What its `preprocessor_config.json` says of the input is in there under `preprocessor_config.json`.
     """
 
     name: str
@@ -74,7 +78,12 @@ def read(path: str | os.PathLike[str]) -> Source:
 
 def _settings(path: Path) -> Settings:
     """Return the content of a folder's config.json; that of a single file may be about something else."""
-    file = path / SETTINGS
+    settings, preprocessor = _json(path / SETTINGS), _json(path / PREPROCESSOR)
+    return {**settings, PREPROCESSOR: preprocessor} if preprocessor else settings
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """Return the object in a file, empty where there is none."""
     if not file.is_file():
         return {}
     try:

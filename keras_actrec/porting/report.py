@@ -74,7 +74,7 @@ class Report:
             f"options: {_flow(self.changed)}",
             f"normalisation: {self.normalization}",
             f"copied: {len(self.match.values)} tensors, {numbers:,} numbers; "
-            f"left out by name: {len(self.match.ignored)} counters",
+            f"left out by name: {len(self.match.ignored)}",
             *_section("in the file without a place", strangers),
             *_section("in the network without a tensor", orphans),
         ]

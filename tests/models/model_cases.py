@@ -2,46 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
-CLASSES = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A small network whose options are not the defaults.
-
-    Attributes:
-        name: in the registry.
-        options: of the network; `frames` and `size` are among them.
-        parameters: their number, worked out by hand.
-        unmoved: weights that have no gradient by their mathematics, by the end of their path.
-        sees_order: whether the order of frames can change the output.
-        frame_wise: whether the network has features of each frame, at which it can be cut.
-        normalization: the one that the config must name.
-        learning_rate: of the slow test that trains; networks without normalisation want a lower one.
-    """
-
-    name: str
-    options: dict[str, Any]
-    parameters: int
-    unmoved: tuple[str, ...] = ()
-    sees_order: bool = True
-    frame_wise: bool = True
-    normalization: str = "minus_one_one"
-    learning_rate: float = 0.005
-
-
-def dense(inputs: int, outputs: int) -> int:
-    """A dense layer, or a convolution over `inputs` numbers per place, with bias."""
-    return (inputs + 1) * outputs
-
-
-def unit(volume: int, inputs: int, outputs: int) -> int:
-    """A convolution without bias and its batch normalisation: scale, shift and two moving statistics."""
-    return volume * inputs * outputs + 4 * outputs
-
+from case import CLASSES, Case, dense, unit
+from cases_ctn import CTN
+from cases_mfst import MFST
+from cases_rpe_stdt import RPE_STDT
+from cases_vit import VIT
 
 # --- Frame by frame ---------------------------------------------------------------------------------------------------
 
@@ -310,4 +275,4 @@ RESNETS = {
     ),
 }
 
-CASES = FRAME_WISE | WHOLE_CLIP | RESNETS
+CASES = FRAME_WISE | WHOLE_CLIP | RESNETS | VIT | RPE_STDT | CTN | MFST

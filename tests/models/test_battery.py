@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import pytest
 import yaml
-from model_cases import CASES, CLASSES, Case
+from case import CLASSES, Case
+from model_cases import CASES
 
 from keras_actrec import models
 from keras_actrec.errors import UserError
@@ -55,8 +56,9 @@ def infer(model: keras.Model, x: Any) -> np.ndarray:
 @pytest.mark.filterwarnings("error:The structure of `inputs`")
 def test_input_and_logits(case: Case) -> None:
     model = build(case)
-    assert [tensor.name for tensor in model.inputs] == ["rgb"]
-    assert model.input_shape == (None, case.options["frames"], case.options["size"], case.options["size"], 3)
+    size = case.options["size"]
+    shapes = {name: (None, case.options["frames"], size, size, channels) for name, channels in case.inputs}
+    assert {tensor.name: tensor.shape for tensor in model.inputs} == shapes
     logits = infer(model, clips(model))
     assert logits.shape == (4, CLASSES)
     assert np.isfinite(logits).all()
@@ -199,20 +201,24 @@ def moving_patches(count: int, case: Case, rng: np.random.Generator) -> tuple[di
     """Two classes that only time tells apart: a bright patch climbs, or the same frames in reverse order."""
     frames, size = case.options["frames"], case.options["size"]
     patch, way = size // 4, size - size // 4
-    clips = rng.normal(scale=0.2, size=(count, frames, size, size, 3)).astype("float32")
+    channels = sum(channels for _, channels in case.inputs)
+    clips = rng.normal(scale=0.2, size=(count, frames, size, size, channels)).astype("float32")
     for clip, column in zip(clips, rng.integers(0, way, count), strict=True):
         for frame, row in enumerate(np.linspace(way, 0, frames).round().astype(int)):
             clip[frame, row : row + patch, column : column + patch] += 1.5
     labels = np.arange(count) % 2
     clips[labels == 1] = clips[labels == 1, ::-1]
-    return {"rgb": clips}, np.eye(CLASSES, dtype="float32")[labels]
+    ends = np.cumsum([channels for _, channels in case.inputs])
+    parts = np.split(clips, ends[:-1], axis=-1)
+    named = {name: part for (name, _), part in zip(case.inputs, parts, strict=True)}
+    return named, np.eye(CLASSES, dtype="float32")[labels]
 
 
 @pytest.mark.slow
 def test_learns_two_classes_that_only_time_tells_apart(case: Case) -> None:
     """Models with a sense of time tell new clips apart; the baselines stay near chance."""
     rng = np.random.default_rng(1)
-    train, test = moving_patches(192, case, rng), moving_patches(96, case, rng)
+    train, test = moving_patches(case.training_clips, case, rng), moving_patches(96, case, rng)
     model = build(case)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(case.learning_rate), loss, metrics=["accuracy"])

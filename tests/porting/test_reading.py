@@ -61,6 +61,20 @@ def test_shards_are_joined(tmp_path: Path) -> None:
     assert reading.read(tmp_path / "model.safetensors.index.json").sha256 == source.sha256
 
 
+def test_a_folder_tells_its_settings_and_how_its_input_was_prepared(tmp_path: Path) -> None:
+    saved(tmp_path / "model.safetensors")
+    assert reading.read(tmp_path).settings == {}
+    (tmp_path / "config.json").write_text('{"hidden_size": 3}')
+    assert reading.read(tmp_path).settings == {"hidden_size": 3}
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5]}')
+    expected = {"hidden_size": 3, "preprocessor_config.json": {"image_mean": [0.5]}}
+    assert reading.read(tmp_path).settings == expected
+    assert reading.read(tmp_path / "model.safetensors").settings == {}
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(UserError, match=r"preprocessor_config.json is no JSON"):
+        reading.read(tmp_path)
+
+
 def test_a_folder_gives_its_model_before_other_files(tmp_path: Path) -> None:
     saved(tmp_path / "model.safetensors")
     saved(tmp_path / "optimizer.safetensors", {"z": ARRAYS["a"]})

@@ -35,10 +35,40 @@ def test_a_matrix_is_transposed_and_a_point_convolution_is_a_matrix() -> None:
     assert np.array_equal(layouts.dense(theirs.reshape(2, 3, 1, 1, 1), place((3, 2))), theirs.T)
 
 
-@pytest.mark.parametrize("layout", [layouts.convolution, layouts.dense, layouts.unchanged])
+ALL_LAYOUTS = [
+    *(layouts.convolution, layouts.frame_convolution, layouts.dense, layouts.unchanged),
+    *(layouts.flat, layouts.rows),
+]
+
+
+@pytest.mark.parametrize("layout", ALL_LAYOUTS)
 @pytest.mark.parametrize("shape", [(), (2,), (2, 3, 2), (2, 3, 4, 5, 6)])
 def test_no_layout_fails_on_axes_that_it_does_not_know(layout: layouts.Layout, shape: tuple[int, ...]) -> None:
     assert layout(np.zeros(shape), place((1,))).size == np.zeros(shape).size
+
+
+def test_a_convolution_over_images_gets_an_axis_of_time() -> None:
+    theirs = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    ours = layouts.frame_convolution(theirs, place((1, 4, 5, 3, 2)))
+    assert ours.shape == (1, 4, 5, 3, 2)
+    assert ours[0, 3, 4, 2, 1] == theirs[1, 2, 3, 4]
+
+
+def test_a_token_and_a_table_lose_their_axis_of_one() -> None:
+    table = np.arange(6).reshape(1, 2, 3)
+    assert np.array_equal(layouts.rows(table, place((2, 3))), table[0])
+    assert np.array_equal(layouts.flat(table[:, :1], place((3,))), [0, 1, 2])
+    assert layouts.flat(table, place((3,))).shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_fused_map_is_cut_in_three_and_each_part_transposed(number: int) -> None:
+    theirs = np.arange(12).reshape(6, 2)
+    part = layouts.third(number)
+    assert np.array_equal(part(theirs, place((2, 2))), theirs[2 * number : 2 * number + 2].T)
+    assert np.array_equal(part(theirs[:, 0], place((2,))), theirs[2 * number : 2 * number + 2, 0])
+    assert part(theirs[:5], place((2, 2))).shape == (5, 2)
+    assert part(np.array(1.0), place((2, 2))).shape == ()
 
 
 def test_a_flattened_map_is_read_in_the_other_order() -> None:
