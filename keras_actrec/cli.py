@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from keras_actrec.errors import UserError, did_you_mean
+from keras_actrec.evaluation import attribute_command
 from keras_actrec.explain import command as explain_command
 from keras_actrec.porting import command as porting_command
 from keras_actrec.swarm import lr_scan
+from keras_actrec.training import embed
 
 DESCRIPTION = "Recognise human actions in videos with Keras: train, evaluate, prepare data."
 INTERRUPTED = 128 + signal.SIGINT
@@ -191,11 +193,17 @@ def _prepare(options: argparse.Namespace) -> None:
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Evaluate a finished run on a split, refusing clips that it was trained on.
 
+    With --fuse the probabilities of several runs are averaged, such as one on RGB and one on depth.
+
     Example: python -m keras_actrec evaluate --run runs/quickstart-20250101-120000-ab12 evaluation.clips=5
     """
-    parser.add_argument("--run", required=True, metavar="DIR", help="run directory", dest="directory")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--run", metavar="DIR", help="run directory", dest="directory")
+    which.add_argument("--fuse", nargs="+", metavar="DIR", help="run directories whose answers are averaged")
     parser.add_argument("--split", default="test", choices=["train", "validation", "test"], help="default: test")
-    parser.add_argument("--out", metavar="FILE", help="where the JSON goes (default: DIR/evaluation-SPLIT.json)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="where the JSON goes (default: evaluation-SPLIT.json or fused-SPLIT.json)"
+    )
     parser.add_argument(
         "--allow-contaminated", action="store_true", help="evaluate clips of the training list all the same, and say so"
     )
@@ -203,15 +211,25 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from keras_actrec.training import experiment
+    from keras_actrec.training import evaluate
 
-    experiment.evaluate_run(
-        options.directory,
-        split=options.split,
-        overrides=options.overrides,
-        allow_contaminated=options.allow_contaminated,
-        out=options.out,
-    )
+    directories, overrides = _directories(options.fuse or [], options.overrides)
+    settings = {
+        "split": options.split,
+        "overrides": overrides,
+        "allow_contaminated": options.allow_contaminated,
+        "out": options.out,
+    }
+    if options.fuse:
+        evaluate.fuse_runs(directories, **settings)
+    else:
+        evaluate.evaluate_run(options.directory, **settings)
+
+
+def _directories(given: Sequence[str], overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return run directories and overrides: argparse takes a key=value behind --fuse for one of the former."""
+    pairs = [word for word in given if "=" in word and not Path(word).exists()]
+    return [word for word in given if word not in pairs], [*pairs, *overrides]
 
 
 def _models_arguments(parser: argparse.ArgumentParser) -> None:
@@ -298,6 +316,8 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[a
     "prepare": (_prepare_arguments, _prepare),
     "evaluate": (_evaluate_arguments, _evaluate),
     "explain": (explain_command.describe_arguments, explain_command.run),
+    "embed": (embed.describe_arguments, embed.run),
+    "attributes": (attribute_command.describe_arguments, attribute_command.run),
     "import-weights": (porting_command.describe_arguments, porting_command.run),
     "swarm-compare": (_swarm_compare_arguments, _swarm_compare),
     "lr-scan": (lr_scan.describe_arguments, lr_scan.run),

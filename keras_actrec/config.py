@@ -83,21 +83,39 @@ class AugmentationConfig(Section):
         return views.Augmentation(**{name: getattr(self, name) for name in names})
 
 
-OWN_OF_A_DATA_SET = ("source", "root", "lists", "fold", "groups", "test_fraction", "prepared", "stick_actions")
+OWN_OF_A_DATA_SET = (
+    *("source", "root", "lists", "fold", "protocol", "groups", "test_fraction"),
+    *("prepared", "depth_range_mm", "stick_actions"),
+)
 """Keys of the section `data` that say which videos, not what is taken of them."""
 
 
 class DataConfig(Section):
     """Where the videos are and what is taken of them."""
 
-    source: Literal["stick-actions", "folder", "ucf101", "hmdb51", "manifest"] = "stick-actions"
+    source: Literal[
+        "stick-actions",
+        "folder",
+        "ucf101",
+        "hmdb51",
+        "ntu_rgbd",
+        "isogd",
+        "diving48",
+        "epic_kitchens_100",
+        "kinetics",
+        "something_something_v2",
+        "manifest",
+    ] = "stick-actions"
     """Kind of collection. `folder`: class = sub-folder. `manifest`: a CSV in `root`, see docs/data.md."""
     root: str = "datasets/stick-actions"
     """Folder that holds the videos."""
     lists: str | None = None
-    """Folder of the official split lists (`ucf101`, `hmdb51`); or the CSV (`manifest`, default ROOT/manifest.csv)."""
+    """Folder of the collection's own lists, which docs/data.md names (`ntu_rgbd`: samples to leave out, optional); or
+    the CSV (`manifest`, default ROOT/manifest.csv)."""
     fold: Annotated[int, Field(ge=1)] = 1
     """Which official split; a top-level `folds: all` runs them all."""
+    protocol: Literal["cross_subject", "cross_view", "cross_subject_120", "cross_setup_120"] = "cross_subject"
+    """`ntu_rgbd` only: what training and test differ in; with 60 classes, or (`..._120`) all 120."""
     groups: str | None = None
     """`folder` only: regular expression whose first group, found in a file's path, names its group (person, scene)."""
     test_fraction: Share = 0.2
@@ -111,6 +129,12 @@ class DataConfig(Section):
     videos. A folder that does not exist yet is made first."""
     prepared_short_side: Annotated[int, Field(ge=16)] = 256
     """Shorter side of the cache's frames, in pixels."""
+    depth_range_mm: tuple[NonNegative, Positive] = (500.0, 4500.0)
+    """Nearest and farthest distance of 16 bit depth pictures: grey 255 and 1; 0 stays where nothing was measured."""
+    modalities: tuple[views.Modality, ...] = ("rgb",)
+    """What the network is given of each video: rgb, depth, or both, frame by frame aligned and changed alike."""
+    targets: Literal["label", "verb_noun"] = "label"
+    """What is told of a clip: its label, or its verb and its noun, each by a head of its own."""
     frames: Count = 8
     """Frames per clip, T."""
     selection: Literal[get_args(views.Selection)] = "uniform"
@@ -140,6 +164,19 @@ class DataConfig(Section):
             raise ValueError(f"frames ({self.frames}) must be a multiple of runs ({self.runs})")
         return self
 
+    @model_validator(mode="after")
+    def _far_is_farther_than_near(self) -> DataConfig:
+        near, far = self.depth_range_mm
+        if near >= far:
+            raise ValueError(f"depth_range_mm: expected the nearest distance and a farther one, got {near:g}, {far:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _modalities_differ(self) -> DataConfig:
+        if not self.modalities or len(set(self.modalities)) < len(self.modalities):
+            raise ValueError(f"modalities: expected rgb, depth or both, each once; got {list(self.modalities)}")
+        return self
+
 
 class ModelConfig(BaseModel):
     """The architecture: `name` and the fields of its own config (`python -m keras_actrec models NAME` lists them)."""
@@ -151,7 +188,8 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _no_field_of_the_data(self) -> ModelConfig:
-        for name, origin in (("num_classes", "the data set"), ("frames", "data.frames"), ("size", "data.size")):
+        of_the_data = {name: f"data.{name}" for name in ("frames", "size", "modalities")}
+        for name, origin in {"num_classes": "the data set", **of_the_data}.items():
             if name in self.options:
                 raise ValueError(f"'{name}' is given by {origin}; remove it from the section `model`")
         return self
@@ -294,12 +332,14 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _joint_data_fits_one_network(self) -> RunConfig:
         for entry in self.joint:
-            for name in ("frames", "size"):
+            for name in ("frames", "size", "modalities", "targets"):
                 ours, theirs = getattr(self.data, name), getattr(entry, name)
                 if ours != theirs:
                     raise ValueError(f"one network takes one input: data.{name} is {ours}, in `joint` it is {theirs}")
         if self.joint and self.folds == "all":
             raise ValueError("folds: all is for one data set; with `joint`, choose data.fold and that of each entry")
+        if self.joint and self.data.targets != "label":
+            raise ValueError("`joint` has a head for each data set; with it, data.targets must be label")
         return self
 
 

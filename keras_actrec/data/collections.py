@@ -11,6 +11,7 @@ from pathlib import Path
 from keras_actrec.config import DataConfig
 from keras_actrec.data import folder, splits
 from keras_actrec.data.manifest import Clip, Manifest, read_csv
+from keras_actrec.data.official import diving48, epic_kitchens, isogd, kinetics, ntu_rgbd, something_something
 from keras_actrec.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -135,10 +136,43 @@ def _lists(data: DataConfig) -> Path:
     return path
 
 
+def _ntu_rgbd(data: DataConfig, seed: int) -> Manifest:
+    _check_one_fold(data)
+    lists = Path(data.lists) if data.lists else None
+    return ntu_rgbd.read(_root(data), lists, data.protocol, data.validation_fraction, seed)
+
+
+def _official(read: Callable[[Path, Path, float, int], Manifest]) -> Callable[[DataConfig, int], Manifest]:
+    """Return the reader of a collection that has one split and a folder of lists."""
+
+    def reader(data: DataConfig, seed: int) -> Manifest:
+        _check_one_fold(data)
+        return read(_root(data), _lists(data), data.validation_fraction, seed)
+
+    return reader
+
+
+def _check_one_fold(data: DataConfig) -> None:
+    if data.fold != 1:
+        raise UserError(f"{data.source} has one official split; data.fold is {data.fold}.")
+
+
+_OFFICIAL = {
+    "ntu_rgbd": _ntu_rgbd,
+    "isogd": _official(isogd.read),
+    "diving48": _official(diving48.read),
+    "epic_kitchens_100": _official(epic_kitchens.read),
+    "kinetics": _official(kinetics.read),
+    "something_something_v2": _official(something_something.read),
+}
+OFFICIAL = tuple(_OFFICIAL)
+"""Sources with one official split."""
+
 _READERS = {
     "ucf101": _ucf101,
     "hmdb51": _hmdb51,
     "folder": _folder,
     "manifest": _manifest,
     "stick-actions": _stick_actions,
+    **_OFFICIAL,
 }

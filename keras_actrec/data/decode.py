@@ -1,11 +1,12 @@
-"""Video files to arrays: `probe` and `read_frames`.
+"""Video files to arrays: `probe` and `read_frames`. A folder of pictures is a video, too (see `image_sequence`).
 
 Frame i is the i-th frame that a player displays: frames are in order of display, edit lists and rotation metadata are
 applied, and a variable frame rate changes nothing about the count. The content of a file decides what it is, not its
 name. How a file is read is chosen per file (see `video_reader`); OpenCV takes over where FFmpeg as shipped with PyAV
 lacks the decoder. What cannot be read raises `UnreadableVideoError` with one of these reasons:
 
-- "missing file", "not a file", "empty file", "cannot be opened: ...", "not a video", "no video stream", "no frames",
+- "missing file", "not a file" (a folder without pictures), "empty file", "cannot be opened: ...", "not a video",
+  "no video stream", "no frames",
 - "truncated: ..." (the index is lost, or fewer frames than declared; tolerance: see `video_index`),
 - "corrupt: ..." (a frame that is wanted, or one that it depends on, cannot be decoded).
 """
@@ -24,7 +25,7 @@ import av
 import cv2
 import numpy as np
 
-from keras_actrec.data import opencv_reader
+from keras_actrec.data import image_sequence, manifest, opencv_reader
 from keras_actrec.data.video_index import VideoIndex
 from keras_actrec.data.video_open import NO_DECODER
 from keras_actrec.data.video_reader import VideoReader
@@ -98,11 +99,14 @@ def forget_indices() -> None:
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """Return what a video file holds; decodes its first frame.
+    """Return what a video file holds; decodes its first frame. A folder of pictures has `manifest.RATE`.
 
     Raises:
         UnreadableVideoError: with the reason.
     """
+    if image_sequence.is_sequence(path):
+        height, width = image_sequence.size_of(path)
+        return VideoInfo(len(image_sequence.names(path)), manifest.RATE, width, height, 0)
     key = _key(path)
     known = _cache.get(key)
     if known and known.info:
@@ -131,7 +135,12 @@ def frame_times(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def read_frames(
-    path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray, size: Size = None, *, threads: int | None = None
+    path: str | os.PathLike[str],
+    indices: Sequence[int] | np.ndarray,
+    size: Size = None,
+    *,
+    threads: int | None = None,
+    depth_range_mm: image_sequence.Range = image_sequence.DEPTH_RANGE_MM,
 ) -> np.ndarray:
     """Read frames by their number.
 
@@ -142,6 +151,7 @@ def read_frames(
             averages over areas (OpenCV's INTER_AREA), enlarging is bilinear.
         threads: decoding threads; None chooses by the length of what has to be decoded. Callers that read several
             files at a time do best with 1.
+        depth_range_mm: what 16 bit depth pictures of a folder are mapped from.
 
     Returns:
         uint8 (T, H, W, 3), RGB.
@@ -151,6 +161,10 @@ def read_frames(
         IndexError: a number below 0 or past the last frame.
     """
     numbers = np.asarray(indices, np.int64).reshape(-1)
+    if image_sequence.is_sequence(path):
+        _check(path, numbers, len(image_sequence.names(path)))
+        read = image_sequence.pictures(path, _at_least_one(numbers), depth_range_mm)
+        return _collect(numbers, ((i, resize(picture, size)) for i, picture in read))
     key = _key(path)
     known = _cache.get(key)
     try:

@@ -21,6 +21,8 @@ from keras_actrec import files
 from keras_actrec.errors import UserError
 
 SPLITS = ("train", "validation", "test", "unlabelled", "unknown")
+RATE = 30.0
+"""Frames per second that is taken for a video that does not tell its own: a folder of pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Clip:
         verb, noun: parts of a composed label (EPIC-Kitchens style).
         depth: depth video, relative to the root, frame by frame aligned with `path`.
         boxes: JSON file with a person box per frame, relative to the root.
+        start_frame, end_frame: the stretch by frame numbers, in place of seconds: its first frame, counted from 0, and
+            the one after its last; None for the file's own start or end.
+
+    Raises:
+        UserError: an unknown split, a stretch in both seconds and frames, or a frame number below 0.
     """
 
     path: str
@@ -51,17 +58,47 @@ class Clip:
     noun: str | None = None
     depth: str | None = None
     boxes: str | None = None
+    start_frame: int | None = None
+    end_frame: int | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise UserError(f"clip {self.path}: the split is '{self.split}', expected one of {', '.join(SPLITS)}.")
+        frames = [number for number in (self.start_frame, self.end_frame) if number is not None]
+        if frames and (self.start_sec is not None or self.end_sec is not None):
+            raise UserError(f"clip {self.path}: its stretch is given in seconds and in frames; expected one of them.")
+        if frames and min(frames) < 0:
+            raise UserError(f"clip {self.path}: frames are counted from 0, got {min(frames)}.")
 
     def __getitem__(self, column: str) -> Any:
         return getattr(self, column)
 
+    @property
+    def by_frames(self) -> bool:
+        """Whether the stretch is given by frame numbers."""
+        return self.start_frame is not None or self.end_frame is not None
+
+    @property
+    def stretch(self) -> tuple[float | None, ...]:
+        """What tells clips of one file apart: start and end in seconds, then those in frames if there are any."""
+        seconds = (self.start_sec, self.end_sec)
+        return (*seconds, self.start_frame, self.end_frame) if self.by_frames else seconds
+
+    @property
+    def span_sec(self) -> tuple[float | None, float | None]:
+        """Start and end in seconds; those of frame numbers at the declared rate, or else `RATE`.
+
+        Good for comparing the stretches of one file with each other, even where the rate is a guess.
+        """
+        if not self.by_frames:
+            return self.start_sec, self.end_sec
+        rate = self.fps or RATE
+        return tuple(None if number is None else number / rate for number in (self.start_frame, self.end_frame))
+
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Clip))
-_NUMBERS = {"start_sec": float, "end_sec": float, "frames": int, "fps": float}
+_NUMBERS = {"start_sec": float, "end_sec": float, "frames": int, "fps": float, "start_frame": int, "end_frame": int}
+_BY_FRAMES = ("start_frame", "end_frame")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +109,9 @@ class Manifest:
         name: name of the data set, such as "ucf101".
         root: folder that the clips' paths are relative to.
         fold: the fold, counted from 1.
-        classes: class names in the order of the network's outputs (sorted by name).
+        classes: class names in the order of the network's outputs (sorted by name, or a collection's own order).
         clips: all rows, sorted by path.
+        verbs, nouns: the official lists of them, in the order of the network's outputs; empty where there are none.
     """
 
     name: str
@@ -81,22 +119,32 @@ class Manifest:
     fold: int
     classes: tuple[str, ...]
     clips: tuple[Clip, ...]
+    verbs: tuple[str, ...] = ()
+    nouns: tuple[str, ...] = ()
 
     @classmethod
     def from_clips(
-        cls, name: str, root: str | Path, fold: int, clips: Iterable[Clip], classes: Sequence[str] | None = None
+        cls,
+        name: str,
+        root: str | Path,
+        fold: int,
+        clips: Iterable[Clip],
+        classes: Sequence[str] | None = None,
+        verbs: Sequence[str] = (),
+        nouns: Sequence[str] = (),
     ) -> Manifest:
         """Sort the clips; the classes, unless given, are the sorted labels of train, validation and test clips."""
-        rows = tuple(sorted(clips, key=lambda clip: (clip.path, clip.start_sec or 0.0)))
+        rows = tuple(sorted(clips, key=lambda clip: (clip.path, clip.start_sec or clip.start_frame or 0.0)))
         if classes is None:
             classes = sorted({clip.label for clip in rows if clip.label and clip.split in SPLITS[:3]})
-        return cls(name, Path(root), fold, tuple(classes), rows)
+        return cls(name, Path(root), fold, tuple(classes), rows, tuple(verbs), tuple(nouns))
 
     @property
     def hash(self) -> str:
         """SHA-256 over name, fold, classes and rows; independent of where the root lies on this machine."""
-        rows = [dataclasses.astuple(clip) for clip in self.clips]
-        text = json.dumps([self.name, self.fold, self.classes, rows], separators=(",", ":"))
+        rows = [_row(clip) for clip in self.clips]
+        lists = [list(names) for names in (self.verbs, self.nouns) if names]
+        text = json.dumps([self.name, self.fold, self.classes, rows, *lists], separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def split(self, name: str) -> tuple[Clip, ...]:
@@ -119,27 +167,43 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Return what `manifest.lock` holds: everything but the root, so that a moved data set stays the same."""
         rows = [{name: value for name, value in vars(clip).items() if value is not None} for clip in self.clips]
-        return {"name": self.name, "fold": self.fold, "classes": list(self.classes), "hash": self.hash, "clips": rows}
+        lists = {name: list(getattr(self, name)) for name in ("verbs", "nouns") if getattr(self, name)}
+        facts = {"name": self.name, "fold": self.fold, "classes": list(self.classes), **lists}
+        return {**facts, "hash": self.hash, "clips": rows}
 
     @classmethod
     def from_json(cls, document: dict[str, Any], root: str | Path) -> Manifest:
         """Rebuild a manifest from `to_json`; refuse one whose hash does not fit its rows."""
         manifest = cls.from_clips(
-            document["name"], root, document["fold"], (Clip(**row) for row in document["clips"]), document["classes"]
+            document["name"],
+            root,
+            document["fold"],
+            (Clip(**{"label": None, **row}) for row in document["clips"]),
+            document["classes"],
+            document.get("verbs", ()),
+            document.get("nouns", ()),
         )
         if manifest.hash != document["hash"]:
             raise UserError(f"the manifest of '{manifest.name}' was changed after writing: its hash is not its rows'.")
         return manifest
 
 
+def _row(clip: Clip) -> tuple[Any, ...]:
+    """Return what the hash takes of a clip: frame numbers only where there are any, as older manifests have none."""
+    row = tuple(vars(clip).values())  # dataclasses.astuple copies deeply: slow for 260 000 clips
+    return row if clip.by_frames else row[: -len(_BY_FRAMES)]
+
+
 def write_csv(path: str | Path, folds: Sequence[Sequence[Clip]]) -> None:
     """Publish a manifest file. `folds[k]` holds the same clips in the same order, with the splits of fold k + 1."""
-    columns = [name for name in _FIELDS if name != "split"] + [f"split_{number}" for number in range(1, len(folds) + 1)]
+    by_frames = any(clip.by_frames for clip in folds[0])
+    names = [name for name in _FIELDS if name != "split" and (by_frames or name not in _BY_FRAMES)]
+    columns = names + [f"split_{number}" for number in range(1, len(folds) + 1)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for rows in zip(*folds, strict=True):
-        values = [getattr(rows[0], name) for name in _FIELDS if name != "split"]
+        values = [getattr(rows[0], name) for name in names]
         writer.writerow(["" if value is None else value for value in values] + [row.split for row in rows])
     files.write_text(path, text.getvalue())
 

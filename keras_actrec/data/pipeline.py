@@ -19,6 +19,7 @@ from keras_actrec.data.manifest import Clip
 from keras_actrec.data.quarantine import Quarantine, reason_of
 from keras_actrec.data.quiesce import Workers
 from keras_actrec.data.source import FrameSource
+from keras_actrec.data.targets import Target
 from keras_actrec.data.threads import default_workers
 from keras_actrec.data.views import View
 from keras_actrec.errors import UnreadableVideoError, UserError, did_you_mean
@@ -48,6 +49,7 @@ class Loader:
 
     Attributes:
         clips: the clips, in the order that indices point into.
+        targets: what is told of a clip where that is more than its label.
         failure: the first error of a worker that was not an unreadable video; TensorFlow's own error only quotes it.
     """
 
@@ -64,6 +66,7 @@ class Loader:
         quarantine: Quarantine,
         mixup: float = 0.0,
         workers: int = 0,
+        targets: Sequence[Target] = (),
     ) -> None:
         """Check the wishes; nothing is read yet.
 
@@ -78,6 +81,7 @@ class Loader:
             quarantine: told of clips that cannot be read.
             mixup: alpha of MixUp's Beta distribution, for `dataset`; 0 turns it off.
             workers: threads; 0: one per core.
+            targets: several things that are told of a clip, in place of its label.
 
         Raises:
             UserError: a wish that cannot be met.
@@ -86,6 +90,7 @@ class Loader:
         self.clips = tuple(clips)
         self.classes = tuple(classes)
         self.views = tuple(views)
+        self.targets = tuple(targets)
         self.failure: Exception | None = None
         self._source, self._quarantine = source, quarantine
         self._batch_size, self._seed, self._shuffle, self._mixup = batch_size, seed, shuffle, mixup
@@ -93,6 +98,7 @@ class Loader:
         self._epoch = 0
         numbers = {name: number for number, name in enumerate(self.classes)}
         self._labels = np.array([numbers.get(clip.label, -1) for clip in self.clips], np.int32)
+        self._parts = {target.name: (target.numbers(self.clips), len(target.classes)) for target in self.targets}
 
     @property
     def steps(self) -> int:
@@ -107,7 +113,8 @@ class Loader:
         """Return batches for training.
 
         Returns:
-            Data set of ({view name: float32 (B, T, H, W, C)}, one-hot float32 (B, K)).
+            Data set of ({view name: float32 (B, T, H, W, C)}, one-hot float32 (B, K)); with targets the latter is
+            {name of the target: one-hot (B, K of it)}.
         """
         data = self._examples(evaluation=False)
         data = data.batch(self._batch_size, num_parallel_calls=1, deterministic=True).enumerate()
@@ -198,7 +205,7 @@ class Loader:
 
     def _training_batch(self, number: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor]:
         rows, *frames = batch
-        labels = tf.one_hot(tf.gather(self._labels, rows[:, 1]), len(self.classes))
+        labels = self._targets(rows[:, 1])
         inputs = self._inputs(frames)
         if not self._mixup:
             return inputs, labels
@@ -211,7 +218,12 @@ class Loader:
         def mix(value: tf.Tensor) -> tf.Tensor:
             return share * value + (1 - share) * tf.ensure_shape(tf.gather(value, partner), value.shape)
 
-        return {name: mix(value) for name, value in inputs.items()}, mix(labels)
+        return tf.nest.map_structure(mix, (inputs, labels))
+
+    def _targets(self, indices: tf.Tensor) -> tf.Tensor | dict[str, tf.Tensor]:
+        if not self._parts:
+            return tf.one_hot(tf.gather(self._labels, indices), len(self.classes))
+        return {name: tf.one_hot(tf.gather(numbers, indices), count) for name, (numbers, count) in self._parts.items()}
 
     def _draw_mixup(self, epoch: int, number: int, size: int) -> tuple[np.float32, np.ndarray]:
         """Draw MixUp's share and partners for one batch (Zhang et al., 2018: one share per batch)."""
@@ -275,8 +287,9 @@ def _check(clips: Sequence[Clip], classes: Sequence[str], views: Sequence[View],
         raise UserError(f"all views of a clip make the same number of examples of it, at least 1; got {given}.")
     for view in views:
         _check_view(view)
+    known = set(classes)
     for clip in clips:
-        if clip.label is not None and clip.split != "unknown" and clip.label not in classes:
+        if clip.label is not None and clip.split != "unknown" and clip.label not in known:
             near = did_you_mean(clip.label, classes)
             raise UserError(f"{clip.path}: the label '{clip.label}' is none of the {len(classes)} classes.{near}")
 

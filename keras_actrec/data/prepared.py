@@ -88,9 +88,9 @@ def prepare(
             f"got {quality}, {short_side} and {frame_step}."
         )
     clips = list({key_of(clip): clip for clip in manifest.clips}.values())
-    receipt = Receipt(
-        FORMAT, fingerprint(clips, manifest.root), len(clips), short_side, quality, frame_step, clips_per_shard
-    )
+    whole = fingerprint(clips, manifest.root)
+    distances = _distances(clips, manifest.root, source)
+    receipt = Receipt(FORMAT, whole, len(clips), short_side, quality, frame_step, clips_per_shard, distances)
     folder = remote.open_folder(target)
     there = read_receipt(folder)
     complete = _complete(folder)
@@ -98,8 +98,9 @@ def prepare(
         write_receipt(folder, receipt)
     else:
         # A complete cache may hold more clips than are asked for (those of other folds); one in the making must not.
-        names = [field.name for field in dataclasses.fields(Receipt)]
-        check_receipt(folder.address, there, receipt, _SETTINGS if complete else names)
+        names = [field.name for field in dataclasses.fields(Receipt) if field.name != "depth_range_mm"]
+        names = [*(_SETTINGS if complete else names), *(["depth_range_mm"] if distances else [])]
+        check_receipt(folder.address, there, receipt, names)
     if not complete:
         report = progress or (lambda done, total: None)
         write_missing(folder, receipt, clips, manifest.root, source, workers or os.cpu_count() or 1, report)
@@ -180,8 +181,8 @@ class PreparedSource:
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < entry.frames):
             raise IndexError(f"{clip.path}: frames {wanted.tolist()} were asked for, there are {entry.frames}")
         try:
-            part, target = self._record(entry), _target_size(entry, size)
-            return prepared_record.decode(part, entry.frames_at, start, clip.path, wanted, target, modality)
+            part = self._record(entry)
+            return prepared_record.decode(part, entry.frames_at, start, clip.path, wanted, size, modality)
         except (UserError, LookupError, ValueError, StopIteration) as error:
             raise UnreadableVideoError(clip.path, f"damaged record in the prepared cache: {error}") from error
 
@@ -263,10 +264,7 @@ def _complete(folder: remote.Folder) -> bool:
     return all(folder.exists(name) and folder.size(name) == shard["bytes"] for name, shard in shards.items())
 
 
-def _target_size(entry: Entry, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    if not isinstance(size, int | np.integer):
-        return (int(size[0]), int(size[1]))
-    scale = size / min(entry.height, entry.width)
-    return (max(1, round(entry.height * scale)), max(1, round(entry.width * scale)))
+def _distances(clips: Sequence[Clip], root: Path, source: FrameSource) -> tuple[float, float] | None:
+    """Return the distances of depth that the frames depend on: none, unless depth lies in folders of pictures."""
+    distances = getattr(source, "depth_range_mm", None)
+    return distances if any(clip.depth and (root / clip.depth).is_dir() for clip in clips) else None

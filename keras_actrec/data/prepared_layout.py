@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from keras_actrec.data.manifest import Clip
 from keras_actrec.errors import UserError
 
 FORMAT = 1
-Key = tuple[str, float | None, float | None]
+Key = tuple[str | float | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Receipt:
         quality: of the JPEGs, 1 to 100.
         frame_step: every so many-th frame is kept.
         clips_per_shard: clips per shard.
+        depth_range_mm: distances that were mapped to grey values, where 16 bit depth pictures were read (see
+            `data.image_sequence`); None where there were none.
     """
 
     format: int
@@ -38,6 +41,7 @@ class Receipt:
     quality: int
     frame_step: int
     clips_per_shard: int
+    depth_range_mm: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Entry:
     """Where a clip's record lies, and what its video is.
 
     Attributes:
-        path, start_sec, end_sec: which clip.
+        path, start_sec, end_sec, start_frame, end_frame: which clip.
         shard: name of the file.
         offset, length: of the record in the file, in bytes.
         frames_at, depth_at: where the lists of JPEGs begin in the payload; None when there is no depth.
@@ -66,11 +70,13 @@ class Entry:
     height: int
     width: int
     source_bytes: int | None
+    start_frame: int | None = None
+    end_frame: int | None = None
 
     @property
     def key(self) -> Key:
         """What a clip is found by."""
-        return (self.path, self.start_sec, self.end_sec)
+        return _key(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,16 +88,29 @@ class Unreadable:
     end_sec: float | None
     reason: str
     source_bytes: int | None
+    start_frame: int | None = None
+    end_frame: int | None = None
 
     @property
     def key(self) -> Key:
         """What a clip is found by."""
-        return (self.path, self.start_sec, self.end_sec)
+        return _key(self)
 
 
 def key_of(clip: Clip) -> Key:
     """Return what a clip is found by: its file and stretch, whatever its label and split."""
-    return (clip.path, clip.start_sec, clip.end_sec)
+    return (clip.path, *clip.stretch)
+
+
+def _key(row: Entry | Unreadable) -> Key:
+    frames = (row.start_frame, row.end_frame)
+    return (row.path, row.start_sec, row.end_sec, *(() if frames == (None, None) else frames))
+
+
+def row_of(entry: Entry | Unreadable) -> list[str | float | None]:
+    """Return an entry as the index holds it: without frame numbers where there are none."""
+    values = list(vars(entry).values())
+    return values if len(entry.key) > 3 else values[:-2]
 
 
 def fingerprint(clips: Sequence[Clip], root: Path) -> str:
@@ -101,9 +120,13 @@ def fingerprint(clips: Sequence[Clip], root: Path) -> str:
 
 
 def source_bytes(root: Path, clip: Clip) -> int | None:
-    """Return the size of a clip's video (and depth video), in bytes; None when a file is not there."""
+    """Return the size of a clip's video (and depth video), in bytes; None when a file is not there.
+
+    A folder of pictures counts 0: its own size is the file system's matter.
+    """
     try:
-        return sum((root / path).stat().st_size for path in (clip.path, clip.depth) if path)
+        found = [(root / path).stat() for path in (clip.path, clip.depth) if path]
+        return sum(0 if stat.S_ISDIR(status.st_mode) else status.st_size for status in found)
     except OSError:
         return None
 
@@ -113,7 +136,9 @@ def read_receipt(folder: remote.Folder) -> Receipt | None:
     if not folder.exists("receipt.json"):
         return None
     try:
-        return Receipt(**json.loads(folder.read("receipt.json")))
+        document = json.loads(folder.read("receipt.json"))
+        distances = document.pop("depth_range_mm", None)
+        return Receipt(**document, depth_range_mm=None if distances is None else tuple(map(float, distances)))
     except (ValueError, TypeError) as error:
         raise UserError(f"{folder.address}: receipt.json is no receipt of a prepared cache ({error}).") from None
 
@@ -128,7 +153,8 @@ def check_receipt(address: str, there: Receipt, wanted: Receipt, fields: Sequenc
 
 def write_receipt(folder: remote.Folder, receipt: Receipt) -> None:
     """Lay the receipt down, before anything else."""
-    folder.write("receipt.json", (json.dumps(dataclasses.asdict(receipt), indent=2) + "\n").encode())
+    document = {name: value for name, value in dataclasses.asdict(receipt).items() if value is not None}
+    folder.write("receipt.json", (json.dumps(document, indent=2) + "\n").encode())
 
 
 def differs(address: str, field: str, old: object, new: object) -> str:

@@ -19,6 +19,7 @@ from keras_actrec.data.manifest import Clip
 from keras_actrec.errors import UserError
 
 Read = Callable[[int, int], bytes]
+Size = int | tuple[int, int] | None
 _CHANNELS = {"rgb": 3, "depth": 1}
 _REDUCED = {
     "rgb": {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2},
@@ -37,7 +38,7 @@ def encode(clip: Clip, fps: float, frames: Sequence[bytes], depth: Sequence[byte
         frames: T JPEGs.
         depth: T grey JPEGs, or none.
     """
-    span = [-1.0 if bound is None else float(bound) for bound in (clip.start_sec, clip.end_sec)]
+    span = [-1.0 if bound is None else float(bound) for bound in clip.span_sec]
     stored = {_KEYS[name]: jpegs for name, jpegs in (("rgb", frames), ("depth", depth)) if jpegs}
     return tfrecord.encode_example(
         {
@@ -64,9 +65,7 @@ def encode_jpegs(frames: Iterable[np.ndarray], quality: int) -> list[bytes]:
     return jpegs
 
 
-def decode(
-    read: Read, head: int, start: int, path: str, indices: np.ndarray, size: tuple[int, int] | None, modality: str
-) -> np.ndarray:
+def decode(read: Read, head: int, start: int, path: str, indices: np.ndarray, size: Size, modality: str) -> np.ndarray:
     """Return the frames at `indices` of a clip.
 
     Args:
@@ -75,7 +74,7 @@ def decode(
         start: where the modality's frames begin.
         path: the clip's path, which the record must name.
         indices: int (T,), in any order; repeated ones are decoded once.
-        size: height and width, in pixels; None keeps the stored ones.
+        size: height and width, or the shorter side (aspect kept), in pixels; None keeps the stored ones.
         modality: "rgb" or "depth".
 
     Returns:
@@ -110,15 +109,16 @@ def _store(image: np.ndarray, target: np.ndarray) -> None:
         target[..., 0] = image
 
 
-def _decode_jpeg(jpeg: bytes, size: tuple[int, int] | None, modality: str) -> np.ndarray:
+def _decode_jpeg(jpeg: bytes, wanted: Size, modality: str) -> np.ndarray:
     """Return BGR (H, W, 3) or grey (H, W).
 
     Decodes at a half, quarter or eighth where that is enough, so that most of the decoder's work is left out.
     """
     data = np.frombuffer(jpeg, np.uint8)
-    flag = _WHOLE[modality]
-    if size is not None:
+    flag, size = _WHOLE[modality], None
+    if wanted is not None:
         height, width = jpeg_size(jpeg)
+        size = _target_size(height, width, wanted)
         fitting = [
             part for part in _REDUCED[modality] if -(-height // part) >= size[0] and -(-width // part) >= size[1]
         ]
@@ -131,6 +131,13 @@ def _decode_jpeg(jpeg: bytes, size: tuple[int, int] | None, modality: str) -> np
         shrink = max(image.shape[0] / size[0], image.shape[1] / size[1])
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrink > 2 else cv2.INTER_LINEAR)
     return image
+
+
+def _target_size(height: int, width: int, size: int | tuple[int, int]) -> tuple[int, int]:
+    if not isinstance(size, int | np.integer):
+        return (int(size[0]), int(size[1]))
+    scale = size / min(height, width)
+    return (max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 def jpeg_size(jpeg: bytes) -> tuple[int, int]:

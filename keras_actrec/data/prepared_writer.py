@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_actrec.data import prepared_record, remote, tfrecord
 from keras_actrec.data.manifest import Clip
-from keras_actrec.data.prepared_layout import Entry, Receipt, Unreadable, key_of, sha256, source_bytes
+from keras_actrec.data.prepared_layout import Entry, Receipt, Unreadable, row_of, sha256, source_bytes
 from keras_actrec.data.quarantine import reason_of
 from keras_actrec.data.source import FrameSource
 from keras_actrec.errors import UnreadableVideoError
@@ -157,9 +157,10 @@ def _write_shard(
             try:
                 record, about = future.result()
             except UnreadableVideoError as error:
-                unreadable.append(Unreadable(*key_of(clip), reason_of(clip, error), source_bytes(root, clip)))
+                facts = {"reason": reason_of(clip, error), "source_bytes": source_bytes(root, clip)}
+                unreadable.append(Unreadable(**_which(clip), **facts))
             else:
-                entries.append(Entry(*key_of(clip), local.name, offset, len(record), **about))
+                entries.append(Entry(**_which(clip), shard=local.name, offset=offset, length=len(record), **about))
                 file.write(record)
                 digest.update(record)
                 offset += len(record)
@@ -167,8 +168,12 @@ def _write_shard(
     folder.put(local, local.name)
     shards = {local.name: {"bytes": offset, "sha256": digest.hexdigest()}}
     lists = {"clips": entries, "unreadable": unreadable}
-    part = {"shards": shards, **{key: [list(vars(row).values()) for row in rows] for key, rows in lists.items()}}
+    part = {"shards": shards, **{key: [row_of(row) for row in rows] for key, rows in lists.items()}}
     folder.write(f"{name}.json", json.dumps(part).encode())
+
+
+def _which(clip: Clip) -> dict[str, Any]:
+    return {name: clip[name] for name in ("path", "start_sec", "end_sec", "start_frame", "end_frame")}
 
 
 def _shard_is_there(folder: remote.Folder, name: str) -> bool:

@@ -11,7 +11,7 @@ from keras_actrec import files
 from keras_actrec.data.manifest import Clip
 from keras_actrec.errors import UnreadableVideoError, UserError
 
-_Key = tuple[str, str, float | None, float | None]
+_Key = tuple[str | float | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Quarantined:
         split: the split that lost it.
         reason: a short phrase such as "empty file".
         start_sec, end_sec: the stretch within the file, when the clip is one.
+        start_frame, end_frame: the same by frame numbers.
     """
 
     path: str
@@ -30,15 +31,20 @@ class Quarantined:
     reason: str
     start_sec: float | None = None
     end_sec: float | None = None
+    start_frame: int | None = None
+    end_frame: int | None = None
 
     @property
     def key(self) -> _Key:
         """What tells two entries apart: everything but the reason."""
-        return (self.path, self.split, self.start_sec, self.end_sec)
+        return (self.path, self.split, self.start_sec, self.end_sec, self.start_frame, self.end_frame)
 
     @property
     def name(self) -> str:
         """The path, with the stretch behind it when there is one."""
+        if self.start_frame is not None or self.end_frame is not None:
+            end = "end" if self.end_frame is None else self.end_frame
+            return f"{self.path} [frames {self.start_frame or 0} to {end}]"
         if self.start_sec is None and self.end_sec is None:
             return self.path
         return f"{self.path} [{self.start_sec or 0:g} s to {'end' if self.end_sec is None else f'{self.end_sec:g} s'}]"
@@ -62,7 +68,7 @@ class Quarantine:
 
     def add(self, clip: Clip, reason: str, epoch: int | None = None) -> bool:
         """Note that a clip could not be read (in an epoch); return whether the list did not know it yet."""
-        entry = Quarantined(clip.path, clip.split, reason, clip.start_sec, clip.end_sec)
+        entry = Quarantined(clip.path, clip.split, reason, *clip.stretch)
         with self._lock:
             if epoch is not None:
                 self._epochs[epoch].add(entry.key)
@@ -70,7 +76,7 @@ class Quarantine:
                 return False
             self._entries[entry.key] = entry
             if self._path is not None:
-                files.write_json(self._path, [dataclasses.asdict(known) for known in self._sorted()])
+                files.write_json(self._path, [_document(known) for known in self._sorted()])
             return True
 
     @property
@@ -97,13 +103,19 @@ class Quarantine:
         return self.count()
 
     def _sorted(self) -> tuple[Quarantined, ...]:
-        order = sorted(self._entries, key=lambda key: (key[0], key[1], key[2] or 0.0, key[3] or 0.0))
+        order = sorted(self._entries, key=lambda key: (key[0], key[1], *(bound or 0.0 for bound in key[2:])))
         return tuple(self._entries[key] for key in order)
 
 
 def reason_of(clip: Clip, error: UnreadableVideoError) -> str:
     """Return an error's reason, which says so when it is the depth video that cannot be read."""
     return f"depth video: {error.reason}" if clip.depth and error.path.endswith(clip.depth) else error.reason
+
+
+def _document(entry: Quarantined) -> dict[str, str | float | None]:
+    """Return an entry as it is kept: with frame numbers only where there are any."""
+    by_frames = entry.start_frame is not None or entry.end_frame is not None
+    return {name: value for name, value in vars(entry).items() if by_frames or not name.endswith("_frame")}
 
 
 def _read(path: Path) -> list[Quarantined]:

@@ -138,7 +138,9 @@ def _choose_groups(groups: dict[str, Counter[str | None]], fraction: float, salt
     have nothing yet, their smallest groups.
     """
     order = sorted(groups, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
-    total: Counter[str | None] = sum(groups.values(), Counter())
+    total: Counter[str | None] = Counter()
+    for counts in groups.values():
+        total.update(counts)
     taken: Counter[str | None] = Counter()
     chosen: set[str] = set()
 
@@ -157,8 +159,10 @@ def _choose_groups(groups: dict[str, Counter[str | None]], fraction: float, salt
         if keeps_all_classes(name) and gain(name) > 0:
             take(name)
     for label in sorted(total, key=str):
+        if taken[label]:
+            continue
         left = [name for name in order if label in groups[name] and keeps_all_classes(name)]
-        if not taken[label] and left:
+        if left:
             take(min(left, key=lambda name: groups[name].total()))
     return chosen
 

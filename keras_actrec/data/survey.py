@@ -83,7 +83,8 @@ def look(clip: Clip, root: Path, source: FrameSource, moving: bool, known: Facts
         size_bytes, changed_ns = -1, -1  # the reason comes from the reading
     if known and (known.size_bytes, known.changed_ns) == (size_bytes, changed_ns) and _suffices(known, moving):
         return known if moving else dataclasses.replace(known, motion=None)
-    blank = Facts(*key_of(clip), size_bytes, changed_ns)
+    blank = Facts(clip.path, clip.start_sec, clip.end_sec, size_bytes, changed_ns)
+    blank = dataclasses.replace(blank, start_frame=clip.start_frame, end_frame=clip.end_frame)
     try:
         return _read(clip, source, blank, moving)
     except UnreadableVideoError as error:

@@ -11,7 +11,7 @@ from keras_actrec.data.manifest import Clip
 
 FORMAT = 1
 
-Key = tuple[str, float | None, float | None]
+Key = tuple[str | float | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Facts:
     """What was found of one clip.
 
     Attributes:
-        path, start_sec, end_sec: of the clip.
+        path, start_sec, end_sec, start_frame, end_frame: of the clip.
         size_bytes, changed_ns: of its file when it was read; another file is read again.
         frames: number of frames; 0 when the clip cannot be read, like all that follows.
         fps: frames per second.
@@ -39,6 +39,8 @@ class Facts:
     height: int = 0
     motion: float | None = None
     reason: str | None = None
+    start_frame: int | None = None
+    end_frame: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -48,7 +50,8 @@ class Facts:
 
 def key_of(clip: Clip | Facts) -> Key:
     """Return what tells a clip from all others, whatever its split is."""
-    return (clip.path, clip.start_sec, clip.end_sec)
+    seconds, frames = (clip.start_sec, clip.end_sec), (clip.start_frame, clip.end_frame)
+    return (clip.path, *seconds, *(() if frames == (None, None) else frames))
 
 
 def save(path: str | Path, found: Mapping[Key, Facts], settings: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+Modality = Literal["rgb", "depth"]
 Selection = Literal["uniform", "random_run", "several_runs", "shadow", "step", "dense"]
 Order = Literal["natural", "shuffled", "reversed", "frozen"]
 Normalization = Literal["zero_one", "minus_one_one", "imagenet", "caffe", "kinetics", "slowfast", "sports1m", "none"]

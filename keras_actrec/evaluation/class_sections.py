@@ -16,11 +16,7 @@ Metrics = Mapping[str, Any]
 def confusions(metrics: Metrics) -> Safe:
     """Return the confusion matrix and its largest entries off the diagonal."""
     matrix, classes = metrics["test"]["confusion"], metrics["classes"]
-    longest = max(map(len, classes), default=0) * 0.62 * plots.tick_size(len(classes))
-    cell = 18 if len(classes) <= 20 else 13 if len(classes) <= 55 else 9
-    chart = plot(
-        plots.confusion(matrix, classes), "Confusion matrix", min_width=round(longest + cell * len(classes) + 30)
-    )
+    chart = confusion_chart(matrix, classes)
     rows = [
         [classes[true], classes[answer], count, percent(count / sum(matrix[true]))]
         for count, true, answer in largest_confusions(matrix)
@@ -28,6 +24,14 @@ def confusions(metrics: Metrics) -> Safe:
     most = join([tag("h3", "Most frequent confusions"), _confusion_table(rows)]) if rows else ""
     words = paragraph("Rows are true classes, columns the answers; colour is the share of the row.", css="small")
     return section("confusion", "Confusion matrix", words, chart, most)
+
+
+def confusion_chart(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Safe:
+    """Return a confusion matrix as a picture, wide enough for the names of its classes."""
+    longest = max(map(len, classes), default=0) * 0.62 * plots.tick_size(len(classes))
+    cell = 18 if len(classes) <= 20 else 13 if len(classes) <= 55 else 9
+    wide = round(longest + cell * len(classes) + 30)
+    return plot(plots.confusion(matrix, classes), "Confusion matrix", min_width=wide)
 
 
 def _confusion_table(rows: Sequence[Sequence[Any]]) -> Safe:

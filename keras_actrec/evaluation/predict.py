@@ -9,9 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_actrec.data.manifest import Clip
+from keras_actrec.data.targets import Target
 from keras_actrec.errors import UserError
+from keras_actrec.evaluation import composed, metrics
 
 MAX_CLIPS_PER_PASS = 32
+LABEL = "label"
+"""Name of the only head of a network that has one."""
 
 
 class EvaluationLoader(Protocol):
@@ -33,12 +37,29 @@ class Predictions:
         labels: int64 (N,), the true classes.
         indices: int64 (N,), positions in the list of clips that was asked for, rising.
         expected: number of clips that was asked for; clips that could not be read make N smaller than this.
+        heads: what each of several heads says of them; the rest is then about what they make together
+            (`evaluation.composed`).
     """
 
     probabilities: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
     expected: int
+    heads: Mapping[str, Predictions] = dataclasses.field(default_factory=dict)
+
+    def hits(self, k: int = 1) -> np.ndarray:
+        """Return bool (N,): whether the truth is among the k most probable answers; of all heads together, if several.
+
+        Of several heads all combinations of their classes are answers, also those that no clip shows.
+        """
+        if not self.heads:
+            return metrics.hits(self.probabilities, self.labels, k)
+        parts = tuple(self.heads.values())
+        return composed.ranks([part.probabilities for part in parts], [part.labels for part in parts]) < k
+
+    def accuracy(self, k: int = 1) -> float | None:
+        """Return the share of clips that `hits`; None without clips."""
+        return float(self.hits(k).mean()) if len(self.labels) else None
 
     @property
     def coverage(self) -> float:
@@ -59,8 +80,9 @@ def predict(
     of clips and crops. Passes are padded to one size, so the network is traced once.
 
     Args:
-        model: Keras model that gives logits (B, K) for (B, T, H, W, C).
-        loader: gives the batches; its `clips` hold the labels, its `classes` their order in the network's output.
+        model: Keras model that gives logits (B, K), or {name of a target: logits}, for (B, T, H, W, C).
+        loader: gives the batches; its `clips` hold the labels, its `classes` their order in the network's output, its
+            `targets`, if it has some, those of several heads.
         max_clips_per_pass: largest number of views (B x V) in one forward pass.
         progress: called with (videos done, videos asked for) after each batch.
 
@@ -69,15 +91,34 @@ def predict(
     """
     classes = {name: index for index, name in enumerate(loader.classes)}
     labels = _labels(loader.clips, classes)
-    forward = _Forward(model, max_clips_per_pass, len(classes))
-    rows: list[np.ndarray] = [np.zeros((0, len(classes)), np.float32)]
+    targets: tuple[Target, ...] = getattr(loader, "targets", ())
+    widths = {target.name: len(target.classes) for target in targets} or {LABEL: len(classes)}
+    forward = _Forward(model, max_clips_per_pass, widths)
+    rows = {name: [np.zeros((0, width), np.float32)] for name, width in widths.items()}
     found: list[np.ndarray] = [np.zeros(0, np.int64)]
     for inputs, indices in _batches(loader):
         found.append(np.asarray(indices, np.int64))
-        rows.append(forward.mean_probabilities({name: np.asarray(value) for name, value in inputs.items()}))
+        means = forward.mean_probabilities({name: np.asarray(value) for name, value in inputs.items()})
+        for name, part in means.items():
+            rows[name].append(part)
         if progress:
             progress(sum(map(len, found)), len(labels))
-    return _collect(np.concatenate(rows), np.concatenate(found), labels)
+    indices = np.concatenate(found)
+    if not targets:
+        return _collect(np.concatenate(rows[LABEL]), indices, labels)
+    heads = {
+        target.name: _collect(np.concatenate(rows[target.name]), indices, target.numbers(loader.clips))
+        for target in targets
+    }
+    return _compose(heads, targets, labels)
+
+
+def _compose(heads: Mapping[str, Predictions], targets: Sequence[Target], labels: np.ndarray) -> Predictions:
+    """Put the heads' answers together to those of the data set's classes."""
+    parts = [heads[target.name].probabilities for target in targets]
+    known = composed.of_known_classes(parts, [target.of_class for target in targets])
+    first = next(iter(heads.values()))
+    return Predictions(known, labels[first.indices], first.indices, first.expected, heads)
 
 
 def _batches(loader: EvaluationLoader) -> Iterator[tuple[Mapping[str, Any], Any]]:
@@ -134,23 +175,27 @@ class _Forward:
 
     model: Any
     max_clips: int
-    num_classes: int
+    widths: Mapping[str, int]
     size: int = 0
 
-    def mean_probabilities(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Map {name: (B, V, T, H, W, C)} to the mean probabilities float32 (B, K)."""
+    def mean_probabilities(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Map {name: (B, V, T, H, W, C)} to the mean probabilities of each head, float32 (B, K)."""
         leading = {array.shape[:2] for array in inputs.values()}
         if len(leading) != 1:
             raise UserError(f"all views must have equally many clips x crops; found (videos, views) {sorted(leading)}.")
         videos, views = leading.pop()
         if not videos:
-            return np.zeros((0, self.num_classes), np.float32)
+            return {name: np.zeros((0, width), np.float32) for name, width in self.widths.items()}
         folded = {name: array.reshape(-1, *array.shape[2:]) for name, array in inputs.items()}
-        logits = np.concatenate(list(self._passes(folded, videos * views)))
-        _check_logits(logits, self.num_classes)
-        return softmax(logits).reshape(videos, views, -1).mean(axis=1).astype(np.float32)
+        passes = list(self._passes(folded, videos * views))
+        means = {}
+        for name, width in self.widths.items():
+            logits = np.concatenate([part[name] for part in passes])
+            _check_logits(logits, width)
+            means[name] = softmax(logits).reshape(videos, views, -1).mean(axis=1).astype(np.float32)
+        return means
 
-    def _passes(self, folded: Mapping[str, np.ndarray], rows: int) -> Iterator[np.ndarray]:
+    def _passes(self, folded: Mapping[str, np.ndarray], rows: int) -> Iterator[dict[str, np.ndarray]]:
         if not self.size:
             self.size = -(-rows // -(-rows // self.max_clips))
             prepare_for_inference(self.model)
@@ -159,7 +204,17 @@ class _Forward:
             count = len(next(iter(part.values())))
             padded = {name: _pad(array, self.size) for name, array in part.items()}
             # Under MirroredStrategy each replica gets the whole batch and the results stand one after the other.
-            yield np.asarray(self.model.predict_on_batch(arrange(self.model, padded)))[:count]
+            outputs = self.model.predict_on_batch(arrange(self.model, padded))
+            yield {name: np.asarray(logits)[:count] for name, logits in self._by_name(outputs).items()}
+
+    def _by_name(self, outputs: Any) -> Mapping[str, Any]:
+        named = outputs if isinstance(outputs, Mapping) else {LABEL: outputs}
+        if set(named) != set(self.widths):
+            raise UserError(
+                f"the model tells {', '.join(named)}, the configuration asks for {', '.join(self.widths)}; evaluate it "
+                "with the data.targets that it was trained with."
+            )
+        return named
 
 
 def _pad(array: np.ndarray, rows: int) -> np.ndarray:

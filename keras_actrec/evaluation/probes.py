@@ -48,7 +48,7 @@ def temporal_probe(
         predictions = predict(model, loader, **limit)
         measured = (predictions.probabilities, predictions.labels)
         results[order] = {
-            "top1": metrics.accuracy(*measured),
+            "top1": predictions.accuracy(),
             "coverage": predictions.coverage,
             "pairs": metrics.groups(*measured, loader.classes, groups or {}),
         }

@@ -269,7 +269,7 @@ class _Suspect:
 
     def __init__(self, manifest: Manifest, clip: Clip) -> None:
         self.name = _name(manifest.name, clip)
-        self.stretch = (clip.start_sec, clip.end_sec)
+        self.stretch = clip.span_sec
         self.path = manifest.root / clip.path
 
     @functools.cached_property
@@ -305,7 +305,7 @@ def _index(clips: Sequence[Clip], identify: Callable[[Clip], str | None]) -> Ind
     for clip in clips:
         digest = identify(clip)
         if digest is not None:
-            index.setdefault(digest, []).append((clip.start_sec, clip.end_sec))
+            index.setdefault(digest, []).append(clip.span_sec)
     return index
 
 

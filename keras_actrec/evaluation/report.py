@@ -18,7 +18,7 @@ from typing import Any
 
 from keras_actrec import files
 from keras_actrec.errors import UserError
-from keras_actrec.evaluation import class_sections, markup, sections
+from keras_actrec.evaluation import class_sections, head_section, markup, sections
 from keras_actrec.evaluation.markup import Safe
 from keras_actrec.evaluation.thumbnails import Example
 
@@ -63,6 +63,7 @@ def render(content: Content) -> str:
     parts = [
         sections.banners(metrics),
         sections.headline(metrics),
+        head_section.heads(metrics),
         sections.time_order(metrics),
         sections.training(content.history, metrics.get("best_epoch")),
         class_sections.confusions(metrics),

@@ -5,6 +5,7 @@ Two equal runs give equal bytes (`files.write_json` sorts the keys). Times go to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,12 @@ from keras_actrec.evaluation.provenance import Contamination
 
 def headline(predictions: Predictions) -> dict[str, Any]:
     """Return the short numbers of a split: top1, top5, loss (mean -ln p, in nats), coverage, clips counted."""
-    probabilities, labels = predictions.probabilities, predictions.labels
     return {
-        "top1": metrics.accuracy(probabilities, labels, 1),
-        "top5": metrics.accuracy(probabilities, labels, 5),
-        "loss": calibration.negative_log_likelihood(probabilities, labels),
+        "top1": predictions.accuracy(1),
+        "top5": predictions.accuracy(5),
+        "loss": _loss(predictions),
         "coverage": predictions.coverage,
-        "evaluated": len(labels),
+        "evaluated": len(predictions.labels),
         "expected": predictions.expected,
     }
 
@@ -34,8 +34,13 @@ def details(
     clips: int = 1,
     crops: int = 1,
     groups: Mapping[str, Sequence[str]] | None = None,
+    heads: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Return all numbers of a split.
+
+    Of several heads, top-1 and top-5 count the clips of which all parts are right, among all combinations of classes.
+    The confusion matrix, the numbers per class and the calibration are about the most probable combination among those
+    that the data set has.
 
     Args:
         predictions: of that split.
@@ -43,16 +48,17 @@ def details(
         clips: clips per video that were averaged.
         crops: crops per clip that were averaged.
         groups: named groups of classes whose accuracy among themselves is of interest, such as temporal pairs.
+        heads: name of each of several heads -> its classes; their own numbers are added.
     """
     probabilities, labels = predictions.probabilities, predictions.labels
     confusion = metrics.confusion_matrix(probabilities, labels)
-    right, table = int(confusion.trace()), calibration.reliability(probabilities, labels)
+    right, table = int(predictions.hits(1).sum()), calibration.reliability(probabilities, labels)
     short = headline(predictions)
     return short | {
         "top1_interval": metrics.wilson_interval(right, len(labels)),
         "top1_of_all": right / predictions.expected if predictions.expected else None,
         "mean_class": metrics.mean_class_accuracy(confusion),
-        "nll": short["loss"],
+        "nll": calibration.negative_log_likelihood(probabilities, labels),
         "brier": calibration.brier(probabilities, labels),
         "ece": calibration.expected_calibration_error(table),
         "reliability": table,
@@ -61,7 +67,22 @@ def details(
         "per_class": metrics.per_class(confusion, classes),
         "confusion": confusion.tolist(),
         "pairs": metrics.groups(probabilities, labels, classes, groups or {}),
+        **({"heads": _heads(predictions, heads, clips, crops)} if heads else {}),
     }
+
+
+def _heads(predictions: Predictions, heads: Mapping[str, Sequence[str]], clips: int, crops: int) -> dict[str, Any]:
+    return {
+        name: {**details(predictions.heads[name], classes, clips=clips, crops=crops), "classes": list(classes)}
+        for name, classes in heads.items()
+    }
+
+
+def _loss(predictions: Predictions) -> float | None:
+    """Return the mean -ln p; of several heads the mean of theirs, which training minimises."""
+    parts = [predictions.heads[name] for name in predictions.heads] or [predictions]
+    losses = [calibration.negative_log_likelihood(part.probabilities, part.labels) for part in parts]
+    return None if None in losses else math.fsum(losses) / len(losses)
 
 
 def build(

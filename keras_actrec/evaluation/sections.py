@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,7 +60,7 @@ def headline(metrics: Metrics) -> Safe:
         _card("over the baseline", _with_unit(gain), Safe(f"single frame: {percent(frame)}"))
         if frame is not None
         else "",
-        _card("top-5", percent(test["top5"]), f"of {len(metrics['classes'])} classes"),
+        _card("top-5", percent(test["top5"]), _answers(metrics)),
         _card("mean class accuracy", percent(test["mean_class"]), "every class counts alike"),
         _card("coverage", percent(test["coverage"]), f"{test['evaluated']:,} of {test['expected']:,} clips"),
         _card("validation top-1", percent(chooser), _epoch(metrics)) if chooser is not None else "",
@@ -69,6 +70,11 @@ def headline(metrics: Metrics) -> Safe:
         _card("FLOPs per clip", markup.large(metrics["flops"]), "multiply and add = 2"),
     ]
     return section("results", "Results", tag("div", *cards, css="cards"), _reading(metrics))
+
+
+def _answers(metrics: Metrics) -> str:
+    sizes = [len(head["classes"]) for head in metrics["test"].get("heads", {}).values()]
+    return f"of {math.prod(sizes)} combinations" if sizes else f"of {len(metrics['classes'])} classes"
 
 
 def _card(title: str, value: Any, note: Any, css: str = "") -> Safe:

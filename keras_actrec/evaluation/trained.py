@@ -15,7 +15,7 @@ from keras_actrec.data import assemble, sampling
 from keras_actrec.data.manifest import Clip
 from keras_actrec.data.source import VideoSource
 from keras_actrec.data.views import View
-from keras_actrec.data.wanted import plain_view
+from keras_actrec.data.wanted import plain_views
 from keras_actrec.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Frames:
     """The frames of one video that a network is given.
 
     Attributes:
-        pixels: uint8 (T, S, S, 3), as cut for the network, before normalisation.
+        pixels: uint8 (T, S, S, C), as cut for the network, before normalisation.
         indices: their numbers in the video, int64 (T,).
         fps: frames per second of the video.
         height: of a frame of the video, in pixels.
@@ -73,7 +73,7 @@ class Trained:
         """Read what the network is given of a video.
 
         Args:
-            video: any video file.
+            video: any video file; of a network that looks at depth alone, a depth video.
             clip: which of the view's clips, counted from 0; None: the middle one.
             size: height and width of the frames in pixels, to look at them; None: as the network takes them.
 
@@ -86,7 +86,7 @@ class Trained:
             raise UserError(f"evaluation.clips of the run is {self.view.clips}, counted from 0; there is no {number}.")
         view = dataclasses.replace(self.view, size=size or self.view.size)
         path = Path(video)
-        row, source = Clip(path.name, None, "test"), VideoSource(path.parent, threads=None)
+        row, source = Clip(path.name, None, "test", depth=path.name), VideoSource(path.parent, threads=None)
         info = source.probe(row)
         (pixels,) = assemble.assemble_evaluation(row, [view], source, assemble.Key(self.config.seed, 0, 0))
         return Frames(pixels[number], self._indices(info.frames, number), info.fps, info.height, info.width)
@@ -129,10 +129,14 @@ def open_trained(path: str | os.PathLike[str]) -> Trained:
     classes = tuple(files.read_json(directory / "manifest.lock")["classes"])
     from keras_actrec import models
 
-    architecture = models.make_config(
-        config.model.name, len(classes), frames=config.data.frames, size=config.data.size, **config.model.options
-    )
-    view = dataclasses.replace(plain_view(config.data, architecture.normalization), clips=config.evaluation.clips)
+    if len(config.data.modalities) > 1 or config.data.targets != "label":
+        raise UserError(
+            f"{path} has a network with several inputs or heads (data.modalities, data.targets), which cannot be asked "
+            "about single videos yet; use `python -m keras_actrec evaluate`."
+        )
+    architecture = models.make_config_for(config.model.name, len(classes), config.data, config.model.options)
+    (plain,) = plain_views(config.data, architecture.normalization)
+    view = dataclasses.replace(plain, clips=config.evaluation.clips)
     return Trained(directory, config, classes, _load(directory / "model.keras", len(classes)), view)
 
 

@@ -91,9 +91,9 @@ class Member:
         own = particle_config(config, index, str(folder), workers)
         self.index, self.config, self.failed_round = index, own, None
         self.run = RunDirectory.at(folder / name_of(index), own, manifest)
-        architecture = fold.model_config(own, len(manifest.classes))
+        architecture = fold.model_config_for(own, manifest)
         data = Inputs(own, manifest, source, Quarantine(self.run.quarantine), architecture.normalization)
-        self.network = fold.build(self.run, architecture, hardware)
+        self.network = fold.build(self.run, architecture, hardware, fold.heads_of(own, manifest))
         self.trainer = Trainer(
             self.network,
             RepeatedLoader(data.training()),

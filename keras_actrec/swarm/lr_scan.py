@@ -155,10 +155,10 @@ def _train(directory: RunDirectory, manifest: Manifest, hardware: Hardware) -> b
     from keras_actrec.training import fold, inputs
 
     config = directory.config
-    architecture = fold.model_config(config, len(manifest.classes))
+    architecture = fold.model_config_for(config, manifest)
     data = inputs.open_inputs(config, manifest, Quarantine(directory.quarantine), architecture.normalization)
     directory.say(fold.describe_start(config, data))
-    network = fold.build(directory, architecture, hardware)
+    network = fold.build(directory, architecture, hardware, fold.heads_of(config, manifest))
     try:
         fold.fit(network, data, directory, hardware)
     except DivergedError:

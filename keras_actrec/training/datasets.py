@@ -15,7 +15,7 @@ from keras_actrec.errors import UserError
 from keras_actrec.training.progress import Progress
 
 DEFAULT_QUALITY = 90
-OFFICIAL_FOLDS = {"stick-actions": 3, "ucf101": 3, "hmdb51": 3, "folder": 1}
+OFFICIAL_FOLDS = {"stick-actions": 3, "ucf101": 3, "hmdb51": 3, "folder": 1, **dict.fromkeys(collections.OFFICIAL, 1)}
 
 
 def fold_numbers(config: RunConfig) -> list[int]:
@@ -45,11 +45,16 @@ def load(config: RunConfig) -> Manifest:
 def open_source(data: DataConfig, manifest: Manifest) -> FrameSource:
     """Return the videos themselves, or the prepared cache of them."""
     if data.prepared is None:
-        return VideoSource(manifest.root)
+        return videos(data, manifest)
     existing = read_receipt(remote.open_folder(data.prepared))
     quality = existing.quality if existing else DEFAULT_QUALITY
     prepare(data, manifest, data.prepared, data.prepared_short_side, quality)
     return prepared.PreparedSource(data.prepared)
+
+
+def videos(data: DataConfig, manifest: Manifest) -> VideoSource:
+    """Return the videos themselves, read as a configuration says."""
+    return VideoSource(manifest.root, depth_range_mm=data.depth_range_mm)
 
 
 def prepare(
@@ -60,7 +65,7 @@ def prepare(
     with Progress("preparing frames", unit="clips") as progress:
         prepared.prepare(
             manifest,
-            VideoSource(manifest.root),
+            videos(data, manifest),
             target,
             short_side=short_side,
             quality=quality,

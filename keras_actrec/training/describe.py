@@ -30,7 +30,7 @@ def describe(config: RunConfig, out: str | None = None) -> Path:
     print(datasets.summary(manifest))
     folder = Path(out) if out else Path(config.output) / "datasets" / manifest.name
     workers = config.data.workers or default_workers()
-    source = VideoSource(manifest.root)
+    source = datasets.videos(config.data, manifest)
     found = measure(manifest, source, folder / CLIPS, workers)
     numbers = survey_numbers.build(manifest, found)
     files.write_json(folder / NUMBERS, numbers)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from keras_actrec import files
-from keras_actrec.config import RunConfig, load_config
+from keras_actrec.config import RunConfig
 from keras_actrec.data.manifest import Manifest
-from keras_actrec.data.quarantine import Quarantine
-from keras_actrec.errors import UserError
-from keras_actrec.evaluation import folds, provenance, report
-from keras_actrec.training import datasets, distribution, inputs, joint
+from keras_actrec.evaluation import folds, report
+from keras_actrec.training import datasets, distribution, joint
 from keras_actrec.training.distribution import Hardware
-from keras_actrec.training.fold import check_model, model_config, run_fold
-from keras_actrec.training.measure import describe, evaluate_split
+from keras_actrec.training.fold import check_model, run_fold
+from keras_actrec.training.measure import describe
 from keras_actrec.training.run_directory import RunDirectory
 
 
@@ -98,47 +94,3 @@ def run_folds(directory: RunDirectory, numbers: list[int], hardware: Hardware) -
     directory.say(folds.table(summary))
     directory.say(f"report: {directory.report}")
     directory.mark_finished()
-
-
-def evaluate_run(
-    path: str, *, split: str, overrides: Sequence[str] = (), allow_contaminated: bool = False, out: str | None = None
-) -> dict[str, Any]:
-    """Evaluate a run's model on a split of its own data set, or of the data that `overrides` name.
-
-    Args:
-        path: run directory with a kept model.
-        split: "train", "validation" or "test".
-        overrides: `key=value`, such as "data.fold=2" or "evaluation.clips=5".
-        allow_contaminated: evaluate clips that the model has learnt from all the same; the result says so.
-        out: JSON file for the result; default `evaluation-SPLIT.json` in the run directory.
-
-    Raises:
-        UserError: no such run, or the provenance guard refuses.
-    """
-    directory = RunDirectory.open(path)
-    config = load_config(directory.path / "config.yaml", overrides)
-    if config.joint:
-        names = ", ".join(str(part.parent) for part in sorted(directory.path.glob("*/config.yaml")))
-        raise UserError(f"{path} was trained on several data sets; evaluate the run of one of them: {names}.")
-    if not directory.model.exists():
-        raise UserError(f"{path} holds no trained model yet; continue its training with --resume {path}.")
-    hardware = distribution.set_up(config.training)
-    manifest = datasets.load(config)
-    contamination = provenance.check(
-        provenance.read(directory.path / provenance.FILE_NAME),
-        manifest,
-        manifest.split(split),
-        allow_contaminated=allow_contaminated,
-    )
-    architecture = model_config(config, len(manifest.classes))
-    data = inputs.open_inputs(config, manifest, Quarantine(), architecture.normalization)
-    with hardware.scope():
-        network = keras.saving.load_model(directory.model)
-    result = evaluate_split(network, data, split, contamination)
-    target = Path(out) if out else directory.path / f"evaluation-{split}.json"
-    files.write_json(target, result)
-    print(describe(result))
-    if contamination:
-        print(f"CONTAMINATED: {contamination.describe()}")
-    print(f"evaluation: {target}")
-    return result

@@ -42,12 +42,12 @@ class FeatureLoader:
 
     Attributes:
         features: float32 (N, T, D).
-        labels: one-hot, float32 (N, K).
+        labels: one-hot, float32 (N, K), or {name of the head: that} where there are several.
         name: of the head's input.
     """
 
     features: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | dict[str, np.ndarray]
     batch_size: int
     seed: int
     shuffle: bool
@@ -57,7 +57,7 @@ class FeatureLoader:
     @property
     def steps(self) -> int:
         """Number of batches per epoch."""
-        return -(-len(self.labels) // self.batch_size)
+        return -(-len(self.features) // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration shows."""
@@ -65,15 +65,16 @@ class FeatureLoader:
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the rows in the order of an epoch, int64 (N,)."""
-        count = len(self.labels)
+        count = len(self.features)
         return np.random.default_rng((self.seed, epoch)).permutation(count) if self.shuffle else np.arange(count)
 
-    def batches(self) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    def batches(self) -> Iterator[tuple[dict[str, np.ndarray], Any]]:
         """Give the batches of the chosen epoch."""
-        order = self.order(self._epoch)
+        order, several = self.order(self._epoch), isinstance(self.labels, dict)
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            yield {self.name: self.features[rows]}, self.labels[rows]
+            taken = {name: array[rows] for name, array in self.labels.items()} if several else self.labels[rows]
+            yield {self.name: self.features[rows]}, taken
 
     def dataset(self) -> Any:
         """Return the batches as a `tf.data.Dataset`."""
@@ -170,10 +171,19 @@ def features_of(
     features, found = cache.read(loader.clips)
     if not found:
         raise UserError("no clip can be read, so there are no features to learn from; see quarantine.json.")
+    clips = [loader.clips[index] for index in found]
+    return FeatureLoader(features, _one_hot(loader, clips), batch_size, seed, shuffle)
+
+
+def _one_hot(loader: Any, clips: Sequence[Clip]) -> np.ndarray | dict[str, np.ndarray]:
+    """Return the labels of clips as the network's output has them, by head where there are several."""
+    if loader.targets:
+        return {
+            target.name: np.eye(len(target.classes), dtype=np.float32)[target.numbers(clips)]
+            for target in loader.targets
+        }
     classes = list(loader.classes)
-    indices = [classes.index(loader.clips[index].label) for index in found]
-    labels = np.eye(len(classes), dtype=np.float32)[indices]
-    return FeatureLoader(features, labels, batch_size, seed, shuffle)
+    return np.eye(len(classes), dtype=np.float32)[[classes.index(clip.label) for clip in clips]]
 
 
 def compute(

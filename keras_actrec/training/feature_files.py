@@ -64,5 +64,5 @@ class FeatureCache:
 
 def identify(clip: Clip) -> str:
     """Return a name for a clip within its manifest."""
-    text = json.dumps([clip.path, clip.start_sec, clip.end_sec])
+    text = json.dumps([clip.path, *clip.stretch])
     return hashlib.sha256(text.encode()).hexdigest()[:24]

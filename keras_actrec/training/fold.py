@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -14,8 +15,10 @@ from keras_actrec import backbones, files, models
 from keras_actrec.config import RunConfig
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.quarantine import Quarantine
+from keras_actrec.data.targets import targets_of
 from keras_actrec.evaluation import provenance
 from keras_actrec.evaluation.provenance import Provenance
+from keras_actrec.models.joint import with_heads
 from keras_actrec.training import feature_cache, inputs, supervised, weights
 from keras_actrec.training.callbacks import Companion
 from keras_actrec.training.distribution import Hardware
@@ -32,10 +35,18 @@ def check_model(config: RunConfig) -> models.ModelConfig:
 
 
 def model_config(config: RunConfig, num_classes: int) -> models.ModelConfig:
-    """Return the architecture's config: the section `model`, with frames and size from the section `data`."""
-    return models.make_config(
-        config.model.name, num_classes, frames=config.data.frames, size=config.data.size, **config.model.options
-    )
+    """Return the architecture's config: the section `model`, with what the section `data` says of clips."""
+    return models.make_config_for(config.model.name, num_classes, config.data, config.model.options)
+
+
+def model_config_for(config: RunConfig, manifest: Manifest) -> models.ModelConfig:
+    """Return the architecture's config for the classes of a data set; of several heads, for those of the first."""
+    return model_config(config, next(iter(heads_of(config, manifest).values()), len(manifest.classes)))
+
+
+def heads_of(config: RunConfig, manifest: Manifest) -> dict[str, int]:
+    """Return name -> number of classes of the heads that `data.targets` asks for; nothing for the label alone."""
+    return {target.name: len(target.classes) for target in targets_of(manifest, config.data.targets)}
 
 
 def run_fold(
@@ -43,12 +54,12 @@ def run_fold(
 ) -> dict[str, Any]:
     """Train on one fold, keep the model, evaluate it, and return its metrics; `companion` goes along with training."""
     config = directory.config
-    architecture = model_config(config, len(manifest.classes))
+    architecture = model_config_for(config, manifest)
     data = inputs.open_inputs(config, manifest, Quarantine(directory.quarantine), architecture.normalization)
     directory.say(describe_start(config, data))
 
     began = time.monotonic()
-    network = build(directory, architecture, hardware)
+    network = build(directory, architecture, hardware, heads_of(config, manifest))
     record_provenance(directory, manifest, starting_from(directory))
     fitted = fit(network, data, directory, hardware, companion)
     weights.save_model(network, directory.model)
@@ -60,12 +71,26 @@ def run_fold(
     return metrics
 
 
-def build(directory: RunDirectory, architecture: models.ModelConfig, hardware: Hardware) -> keras.Model:
-    """Build the network on the run's devices, seeded, with the weights that it starts from."""
+def build(
+    directory: RunDirectory,
+    architecture: models.ModelConfig,
+    hardware: Hardware,
+    heads: Mapping[str, int] = MappingProxyType({}),
+) -> keras.Model:
+    """Build the network on the run's devices, seeded, with the weights that it starts from.
+
+    Args:
+        directory: of the run.
+        architecture: config of the network, for the first of several heads.
+        hardware: from `distribution.set_up`.
+        heads: name -> number of classes, where a clip has more than one label.
+    """
     config = directory.config
     seed_everything(config.seed, config.training.deterministic)
     with hardware.scope():
         network = models.build_from_config(config.model.name, architecture)
+        if heads:
+            network = with_heads(network, heads)
         backbones.synchronize(network, hardware.strategy is not None)
     # A run that is resumed has weights of its own, and the first ones may be gone by then.
     if config.training.init_from and not any(directory.checkpoints.glob("*")):

@@ -11,6 +11,7 @@ from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.pipeline import Loader
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.data.source import FrameSource
+from keras_actrec.data.targets import Target, targets_of
 from keras_actrec.data.views import View
 from keras_actrec.errors import UserError
 from keras_actrec.training import datasets
@@ -34,28 +35,33 @@ class Inputs:
     quarantine: Quarantine
     normalization: str
 
-    def view(self, **changes: Any) -> View:
-        """Return the plain, deterministic view of a video, with changes."""
-        plain = wanted.plain_view(self.config.data, self.normalization)
-        return dataclasses.replace(plain, **changes)
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is told of a clip where that is more than its label."""
+        return targets_of(self.manifest, self.config.data.targets)
+
+    def views(self, **changes: Any) -> tuple[View, ...]:
+        """Return the plain, deterministic views of a video, one for each modality, with changes to all of them."""
+        plain = wanted.plain_views(self.config.data, self.normalization)
+        return tuple(dataclasses.replace(view, **changes) for view in plain)
 
     def training(self) -> Loader:
         """Return shuffled, augmented batches of the training split."""
         data, augmentation = self.config.data, self.config.data.augmentation
-        view = self.view(augmentation=augmentation.draws(), instances=data.instances)
-        return self._loader("train", view, shuffle=True, mixup=augmentation.mixup)
+        views = self.views(augmentation=augmentation.draws(), instances=data.instances)
+        return self._loader("train", views, shuffle=True, mixup=augmentation.mixup)
 
     def plain(self, split: str) -> Loader:
         """Return one deterministic view of each clip of a split, for validation and for cached features."""
-        return self._loader(split, self.view())
+        return self._loader(split, self.views())
 
     def evaluation(self, split: str, **changes: Any) -> Loader:
-        """Return the clips and crops over which the final numbers of a split are averaged; `changes` go to the view."""
+        """Return the clips and crops over which the numbers of a split are averaged; `changes` go to the views."""
         evaluation = self.config.evaluation
-        view = self.view(**{"clips": evaluation.clips, "crops": evaluation.crops, **changes})
-        return self._loader(split, view, batch_size=evaluation.batch_size)
+        views = self.views(**{"clips": evaluation.clips, "crops": evaluation.crops, **changes})
+        return self._loader(split, views, batch_size=evaluation.batch_size)
 
-    def _loader(self, split: str, view: View, *, batch_size: int | None = None, **options: Any) -> Loader:
+    def _loader(self, split: str, views: tuple[View, ...], *, batch_size: int | None = None, **options: Any) -> Loader:
         clips = self.manifest.split(split)
         if not clips:
             raise UserError(
@@ -65,16 +71,26 @@ class Inputs:
         return Loader(
             clips,
             self.manifest.classes,
-            (view,),
+            views,
             self.source,
             batch_size=batch_size or self.config.training.batch_size,
             seed=self.config.seed,
             quarantine=self.quarantine,
             workers=self.config.data.workers,
+            targets=self.targets,
             **{"shuffle": False, **options},
         )
 
 
 def open_inputs(config: RunConfig, manifest: Manifest, quarantine: Quarantine, normalization: str) -> Inputs:
-    """Open the frames of a data set; a prepared cache that is asked for and not there yet is made first."""
+    """Open the frames of a data set; a prepared cache that is asked for and not there yet is made first.
+
+    Raises:
+        UserError: depth is asked for, and no clip has any.
+    """
+    if "depth" in config.data.modalities and not any(clip.depth for clip in manifest.clips):
+        raise UserError(
+            f"data.modalities asks for depth, but no clip of '{manifest.name}' has a depth video; check data.root, or "
+            "the manifest's column depth, or set data.modalities: [rgb]."
+        )
     return Inputs(config, manifest, datasets.open_source(config.data, manifest), quarantine, normalization)

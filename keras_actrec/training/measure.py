@@ -104,6 +104,7 @@ def test_details(predictions: Predictions, data: Inputs) -> dict[str, Any]:
         clips=evaluation.clips,
         crops=evaluation.crops,
         groups=temporal_pairs(data.manifest),
+        heads={target.name: target.classes for target in data.targets},
     )
 
 
@@ -127,7 +128,7 @@ def temporal_pairs(manifest: Manifest) -> Groups:
 def write_report(directory: RunDirectory, data: Inputs, metrics_document: dict[str, Any], test: Predictions) -> None:
     """Write `report.html` from what the run directory holds."""
     sessions = files.read_json(directory.path / "environment.json")["sessions"]
-    view = data.view()
+    view = data.views()[0]
     content = report.Content(
         metrics=metrics_document,
         title=directory.path.name,
@@ -149,6 +150,7 @@ def describe(document: dict[str, Any]) -> str:
     """Return the results as text: per class beside the single-frame baseline, then the headline numbers."""
     test, baseline = document["test"], document["baseline"].get("single_frame")
     lines = list(_class_table(test, baseline))
+    lines += [_headline(name, head) for name, head in test.get("heads", {}).items()]
     lines.append(_headline("test", test))
     if baseline:
         lines.append(_headline("single frame", baseline))
