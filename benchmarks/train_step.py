@@ -1,12 +1,14 @@
-"""Seconds per training step of 3-D networks: Keras on TensorFlow and JAX beside the same networks in PyTorch.
+"""Seconds per training step of clip networks: Keras on TensorFlow, JAX and PyTorch beside the same networks in PyTorch.
 
     python benchmarks/train_step.py [--check] [--models c3d,i3d_resnet50,r3d_18] [--contenders tensorflow,torch,jax]
+    python benchmarks/train_step.py --check --models timesformer_s,vivit --contenders tensorflow,keras-torch,torch
     python benchmarks/train_step.py --contenders jax,torch --precision bfloat16 --compile --batch 32     # on a GPU
 
 Each contender runs in a process of its own, and they take turns, a step each, so that other load on the machine hits
 all alike. A step is forward, backward and SGD with momentum on random clips that are in memory. Printed are the medians
 and their ratio to PyTorch's; below 1 is faster. `--check` fails when the better Keras backend is slower than PyTorch.
-The PyTorch networks are those that the tests of import-weights compare logits with.
+`torch` is the network in PyTorch itself: those that the tests of import-weights compare logits with, for Transformers
+Hugging Face's (package transformers). `keras-torch` is ours on Keras' PyTorch backend.
 """
 
 from __future__ import annotations
@@ -25,13 +27,23 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = 101
-# Name -> frames, size, options of ours, file and function of theirs.
-NETWORKS: dict[str, tuple[int, int, dict[str, Any], str, str]] = {
-    "c3d": (16, 112, {}, "reference_c3d", "c3d"),
-    "i3d_resnet50": (8, 224, {"weights": "none", "stride_on": "3x3"}, "reference_pytorchvideo", "i3d_r50"),
-    "r3d_18": (16, 112, {}, "reference_torchvision", "r3d_18"),
-    "r3d_50": (8, 224, {}, "reference_pytorchvideo", "slow_r50"),
-    "r2plus1d_18": (16, 112, {}, "reference_torchvision", "r2plus1d_18"),
+SMALL = {"width": 384, "heads": 6}
+# Name -> name in the registry, frames, size, options of ours, file of theirs, function in it.
+NETWORKS: dict[str, tuple[str, int, int, dict[str, Any], str, str]] = {
+    "c3d": ("c3d", 16, 112, {}, "reference_c3d", "c3d"),
+    "i3d_resnet50": (
+        "i3d_resnet50",
+        8,
+        224,
+        {"weights": "none", "stride_on": "3x3"},
+        "reference_pytorchvideo",
+        "i3d_r50",
+    ),
+    "r3d_18": ("r3d_18", 16, 112, {}, "reference_torchvision", "r3d_18"),
+    "r3d_50": ("r3d_50", 8, 224, {}, "reference_pytorchvideo", "slow_r50"),
+    "r2plus1d_18": ("r2plus1d_18", 16, 112, {}, "reference_torchvision", "r2plus1d_18"),
+    "timesformer_s": ("timesformer", 8, 224, SMALL, "transformers", "timesformer_s"),
+    "vivit": ("vivit", 16, 224, {"activation": "gelu_tanh"}, "transformers", "vivit_b"),
 }
 TOLERANCE = 1.0
 
@@ -91,8 +103,8 @@ def _keras_step(options: argparse.Namespace) -> Callable[[], float]:
     from keras_actrec import models
 
     keras.config.set_dtype_policy("mixed_bfloat16" if options.precision == "bfloat16" else "float32")
-    frames, size, extra, *_ = NETWORKS[options.models]
-    model = models.build_model(options.models, CLASSES, frames=frames, size=size, **extra)
+    registered, frames, size, extra, *_ = NETWORKS[options.models]
+    model = models.build_model(registered, CLASSES, frames=frames, size=size, **extra)
     model.compile(
         keras.optimizers.SGD(0.001, momentum=0.9),
         keras.losses.CategoricalCrossentropy(from_logits=True),
@@ -107,25 +119,54 @@ def _torch_step(options: argparse.Namespace) -> Callable[[], float]:
     import numpy as np
     import torch
 
-    frames, size, _, module, function = NETWORKS[options.models]
+    _, frames, size, _, module, function = NETWORKS[options.models]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = getattr(_load(module), function)(CLASSES).to(device).train()
+    transformer = module == "transformers"
+    network = HUGGING_FACE[function]() if transformer else getattr(_load(module), function)(CLASSES)
+    network = network.to(device).train()
     forward = torch.compile(network) if options.compile else network
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
     clips, labels = _batch(frames, size, options.batch)
-    x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).to(device)
+    # Hugging Face's networks take (B, T, C, H, W), the others (B, C, T, H, W).
+    axes = (0, 1, 4, 2, 3) if transformer else (0, 4, 1, 2, 3)
+    x = torch.from_numpy(np.ascontiguousarray(clips.transpose(axes))).to(device)
     y = torch.from_numpy(labels).to(device)
     lower = torch.autocast(device, torch.bfloat16, enabled=options.precision == "bfloat16")
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
         with lower:
-            loss = torch.nn.functional.cross_entropy(forward(x), y)
+            outputs = forward(x)
+            loss = torch.nn.functional.cross_entropy(outputs.logits if transformer else outputs, y)
         loss.backward()
         optimizer.step()
         return float(loss.detach())  # waits for the device
 
     return step
+
+
+def _timesformer_s() -> Any:
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    return TimesformerForVideoClassification(
+        TimesformerConfig(
+            hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_frames=8, drop_path_rate=0, **_plain()
+        )
+    )
+
+
+def _vivit_b() -> Any:
+    from transformers import VivitConfig, VivitForVideoClassification
+
+    return VivitForVideoClassification(VivitConfig(num_frames=16, **_plain()))
+
+
+def _plain() -> dict[str, Any]:
+    """Return what makes a network of Hugging Face comparable: our classes, no dropout."""
+    return {"num_labels": CLASSES, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+HUGGING_FACE: dict[str, Callable[[], Any]] = {"timesformer_s": _timesformer_s, "vivit_b": _vivit_b}
 
 
 def _batch(frames: int, size: int, batch: int) -> tuple[Any, Any]:
@@ -149,7 +190,7 @@ def _load(module: str) -> Any:
 def _start(name: str, contender: str, options: argparse.Namespace) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, "--worker", contender, "--models", name, "--batch", str(options.batch)]
     command += ["--precision", options.precision, *(["--compile"] if options.compile else [])]
-    backend = {} if contender == "torch" else {"KERAS_BACKEND": contender}
+    backend = {} if contender == "torch" else {"KERAS_BACKEND": contender.removeprefix("keras-")}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **backend}
     worker = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, bufsize=1
@@ -172,7 +213,7 @@ def _answer(worker: subprocess.Popen[str]) -> str:
 
 
 def _row(name: str, seconds: dict[str, float], batch: int) -> str:
-    frames, size, *_ = NETWORKS[name]
+    _, frames, size, *_ = NETWORKS[name]
     cells = "".join(f"{value:>12.2f} s" for value in seconds.values())
     ratios = [f"{other} {seconds[other] / seconds['torch']:.2f}" for other in seconds if other != "torch"]
     return f"{name:<14} {f'{frames}x{size}x{size}':>12} {batch:>5}  {cells}   {', '.join(ratios)}"

@@ -1,7 +1,8 @@
 """What a trained network looks at: `explain(model, clip, method)` gives heat over the clip, or says why it cannot.
 
-Methods: activation maps, Grad-CAM, guided backpropagation, integrated gradients, attention maps, attention rollout and
-non-local maps. `python -m keras_actrec explain --run DIR --video FILE` draws them; docs/explain.md explains them.
+Methods: activation maps, Grad-CAM, guided backpropagation, integrated gradients, attention maps, attention rollout,
+non-local maps and relative positions. `python -m keras_actrec explain --run DIR --video FILE` draws them;
+docs/explain.md explains them.
 
 The names below are imported when they are asked for, because the command line imports this package to name its options.
 """

@@ -13,6 +13,7 @@ METHOD_NAMES = (
     "attention",
     "attention_rollout",
     "non_local",
+    "relative_position",
 )
 """As in `keras_actrec.explain.METHODS`, which cannot be imported without Keras."""
 FOLDER = "explanations"
@@ -36,7 +37,7 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline", choices=["grey", "black"], default="grey", help="of integrated gradients (default: grey)"
     )
     parser.add_argument(
-        "--query", type=int, nargs=3, metavar=("T", "Y", "X"), help="non_local: frame, row, column of the query"
+        "--query", type=int, nargs=3, metavar=("T", "Y", "X"), help="non_local, relative_position: frame, row, column"
     )
     parser.add_argument("--out", metavar="FOLDER", help=f"default: DIR/{FOLDER}/VIDEO")
 

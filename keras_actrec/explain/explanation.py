@@ -61,8 +61,8 @@ class Options:
             an array that broadcasts to (T, H, W, C). Zero is mid-grey or the mean colour for all normalisations but
             "zero_one" and "none", where it is black.
         steps: `integrated_gradients`: points on the way from the baseline to the clip.
-        query: `non_local`: frame, row and column (pixels of the network's input) whose glance is shown; None: where
-            Grad-CAM is warmest.
+        query: `non_local`, `relative_position`: frame, row and column (pixels of the network's input) whose glance is
+            shown; None: where Grad-CAM is warmest, or the middle.
     """
 
     layer: str | None = None

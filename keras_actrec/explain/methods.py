@@ -19,6 +19,7 @@ from keras_actrec.explain.grad_cam import grad_cam
 from keras_actrec.explain.guided_backprop import guided_backprop
 from keras_actrec.explain.integrated_gradients import integrated_gradients
 from keras_actrec.explain.non_local import non_local
+from keras_actrec.explain.relative_position import relative_position
 from keras_actrec.explain.subject import Subject, attends, open_subject
 
 Method = Callable[[Subject, int, Options], Explanation]
@@ -32,6 +33,7 @@ METHODS: MappingProxyType[str, Method] = MappingProxyType(
         "attention": attention,
         "attention_rollout": attention_rollout,
         "non_local": non_local,
+        "relative_position": relative_position,
     }
 )
 
@@ -80,7 +82,7 @@ def explain_subject(
 def _layers(subject: Subject, methods: list[str], layer: str | None) -> dict[str, str | None]:
     if layer is None or len(methods) == 1:
         return dict.fromkeys(methods, layer)
-    users = ("attention", "non_local") if attends(subject.find(layer).layer) else ("grad_cam",)
+    users = ("attention", "non_local", "relative_position") if attends(subject.find(layer).layer) else ("grad_cam",)
     return {method: layer if method in users else None for method in methods}
 
 

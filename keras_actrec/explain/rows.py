@@ -15,6 +15,7 @@ TITLES = {
     "attention": "attention per frame",
     "attention_rollout": "attention rollout",
     "non_local": "non-local map: where the ring looks",
+    "relative_position": "relative positions: where they turn the glance of the ring",
 }
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from model_cases import CASES, CLASSES
+from case import CLASSES
+from model_cases import CASES
 
 from keras_actrec import models
 from keras_actrec.explain import METHODS, Explanation, Options, explain_subject, open_subject

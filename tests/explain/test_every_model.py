@@ -7,12 +7,16 @@ import functools
 import keras
 import numpy as np
 import pytest
-from model_cases import CASES, CLASSES
+from case import CLASSES, Case
+from model_cases import CASES
 
 from keras_actrec import models
+from keras_actrec.errors import UserError
 from keras_actrec.explain import METHODS, Explanation, NotApplicable, Options, Subject, explain_subject, open_subject
 from keras_actrec.explain.subject import walk
 
+ONE_INPUT = [name for name, case in CASES.items() if len(case.inputs) == 1]
+TRANSFORMERS = {"ctn", "rpe_stdt", "timesformer", "videomae", "vivit"}
 FRAME_WISE = {"convnet_rnn", "convnet_transformer", "frame_average", "late_fusion", "lrcn", "single_frame"}
 
 
@@ -31,7 +35,14 @@ def test_every_registered_network_is_among_the_cases() -> None:
     assert {case.name for case in CASES.values()} == set(models.list_models())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", sorted(set(CASES) - set(ONE_INPUT)))
+def test_several_inputs_are_refused(name: str) -> None:
+    model = models.build_model(CASES[name].name, CLASSES, **CASES[name].options)
+    with pytest.raises(UserError, match="takes the inputs rgb, depth; only networks of one clip"):
+        open_subject(model, np.zeros(model.inputs[0].shape[1:]))
+
+
+@pytest.mark.parametrize("name", ONE_INPUT)
 def test_heat_over_the_clip_or_a_reason(name: str) -> None:
     subject, results, _ = explained(name)
     assert set(results) == set(METHODS)
@@ -45,21 +56,37 @@ def test_heat_over_the_clip_or_a_reason(name: str) -> None:
         assert result.heat.min() >= 0
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ONE_INPUT)
 def test_the_network_is_left_as_it_was(name: str) -> None:
     subject, _, before = explained(name)
     assert not [path for path, layer in walk(subject.model) if "call" in vars(layer)]
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(subject.run(subject.clip)), before)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ONE_INPUT)
 def test_methods_apply_where_they_should(name: str) -> None:
-    """Attention wants layers that attend, Grad-CAM a map of several positions, the others nothing that is missing."""
-    subject, results, _ = explained(name)
+    """Attention wants layers that attend over the clip's tokens, Grad-CAM a map of several positions, and so on."""
+    _, results, _ = explained(name)
+    case = CASES[name]
     applied = {method for method, result in results.items() if isinstance(result, Explanation)}
-    kinds = {type(layer).__name__ for _, layer in walk(subject.model)}
-    assert ("attention" in applied) == ("attention_rollout" in applied) == ("MultiHeadAttention" in kinds)
-    assert ("non_local" in applied) == ("NonLocalBlock" in kinds)
-    assert {"activation", "integrated_gradients", "guided_backprop"} <= applied
-    if CASES[name].name in FRAME_WISE:
+    assert ("attention" in applied) == ("attention_rollout" in applied) == attends_over_the_clip(case)
+    assert ("non_local" in applied) == (case.name == "non_local")
+    assert ("relative_position" in applied) == (case.name == "rpe_stdt" and case.options.get("position") is None)
+    assert "integrated_gradients" in applied
+    assert ("guided_backprop" in applied) == (case.name not in TRANSFORMERS), "their activations are no ReLUs"
+    assert ("activation" in applied) == has_a_convolution(case)
+    if case.name in FRAME_WISE:
         assert "grad_cam" in applied
+
+
+def attends_over_the_clip(case: Case) -> bool:
+    """Whether each layer's attention is over all tokens of the clip, rather than within frames or over time."""
+    over_all = {"vivit": "encoder", "timesformer": "attention"}
+    if case.name in over_all:
+        return case.options.get(over_all[case.name], {"vivit": "joint"}.get(case.name)) == "joint"
+    return case.name in {"convnet_transformer", "ctn", "videomae"}
+
+
+def has_a_convolution(case: Case) -> bool:
+    """Whether there is a convolution, whose output is a map: Transformers have none but CTN's stem."""
+    return case.name not in TRANSFORMERS or (case.name == "ctn" and case.options.get("tokens") != "tubelets")
