@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from keras_actrec.errors import UserError, did_you_mean
 from keras_actrec.evaluation import attribute_command
+from keras_actrec.explain import cluster_command
 from keras_actrec.explain import command as explain_command
 from keras_actrec.porting import command as porting_command
 from keras_actrec.swarm import lr_scan
@@ -316,6 +317,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[a
     "prepare": (_prepare_arguments, _prepare),
     "evaluate": (_evaluate_arguments, _evaluate),
     "explain": (explain_command.describe_arguments, explain_command.run),
+    "clusters": (cluster_command.describe_arguments, cluster_command.run),
     "embed": (embed.describe_arguments, embed.run),
     "attributes": (attribute_command.describe_arguments, attribute_command.run),
     "import-weights": (porting_command.describe_arguments, porting_command.run),

@@ -1,19 +1,13 @@
 """Which places share a relative-position embedding, seen from one of them: Figure 3.5 of the thesis on RPE-STDT.
 
-    python -m keras_actrec.explain.cluster_map --out clusters.png
-    python -m keras_actrec.explain.cluster_map --run DIR --out clusters.png
-
-Without a run, the map of 14 x 14 patches from (7, 7) as the thesis shows it, or of other numbers. With the run of an
-`rpe_stdt`, its own map, and beside it, for each spatial layer, how long its embeddings are (their Euclidean norm, mean
-over the heads): a layer in which all are alike makes no difference between places.
+Drawn for a grid and a mapping alone, or for a trained `rpe_stdt`: then beside the map, for each spatial layer, how long
+its embeddings are (their Euclidean norm, mean over the heads). A layer in which all are alike makes no difference
+between places.
 """
 
 from __future__ import annotations
 
-import argparse
 import colorsys
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +59,12 @@ def draw(ids: np.ndarray, reference: tuple[int, int] | None = None, caption: str
     return np.concatenate([picture, _caption(caption, picture.shape[1])])
 
 
+def draw_grid(grid: tuple[int, int], reference: tuple[int, int] | None, mapping: str, reach: int) -> np.ndarray:
+    """Return the map of a grid of patches, with how many clusters there are below it; uint8 RGB."""
+    ids = cluster_map(grid, reference, mapping, reach)
+    return draw(ids, reference, f"{len(np.unique(ids))} clusters, {mapping}")
+
+
 def draw_norms(values: np.ndarray, top: float, caption: str = "") -> np.ndarray:
     """Return a picture of lengths (H, W), dark for zero and bright for `top`; uint8 RGB."""
     grey = np.clip(values / top if top else values, 0, 1)
@@ -102,35 +102,6 @@ def write(path: str | Path, picture: np.ndarray) -> None:
         Path(temporary).write_bytes(encoded.tobytes())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw as the command line says; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", metavar="DIR", help="run directory of a trained rpe_stdt")
-    parser.add_argument("--grid", type=int, nargs=2, default=(14, 14), metavar=("H", "W"), help="rows, columns")
-    parser.add_argument("--reference", type=int, nargs=2, metavar=("Y", "X"), help="from 0 (default: the middle)")
-    parser.add_argument("--mapping", default="sectioned", metavar="NAME", help="sectioned (default) or clip")
-    parser.add_argument("--reach", type=int, default=3, metavar="Y", help="largest number per axis (default: 3)")
-    parser.add_argument("--out", default="clusters.png", metavar="FILE")
-    options = parser.parse_args(arguments)
-    reference = None if options.reference is None else tuple(options.reference)
-    try:
-        write(options.out, _picture(options, reference))
-    except UserError as error:
-        print(f"cluster_map: {error}", file=sys.stderr)
-        return 1
-    print(f"clusters: {options.out}")
-    return 0
-
-
-def _picture(options: argparse.Namespace, reference: tuple[int, int] | None) -> np.ndarray:
-    if options.run is None:
-        ids = cluster_map(tuple(options.grid), reference, options.mapping, options.reach)
-        return draw(ids, reference, f"{len(np.unique(ids))} clusters, {options.mapping}")
-    from keras_actrec.evaluation.trained import open_trained
-
-    return draw_network(open_trained(options.run).model, reference)
-
-
 def _spatial_layers(model: Any) -> dict[str, Any]:
     """Return the attention of each block that has relative positions over rows and columns, by the block's name."""
     found = {layer.name: getattr(layer, "attention", None) for layer in model.layers}
@@ -160,7 +131,3 @@ def _caption(text: str, width: int) -> np.ndarray:
     line = np.full((CAPTION, width, 3), 255, np.uint8)
     pictures.write(line, text, (2, CAPTION - 8), 0.48, _INK)
     return line
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

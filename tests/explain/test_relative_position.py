@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small import clip_network, noise
 
-from keras_actrec import models
+from keras_actrec import cli, models
 from keras_actrec.errors import UserError
 from keras_actrec.explain import (
     Explanation,
@@ -145,9 +145,9 @@ def test_picture_of_a_network() -> None:
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "clusters.png"
-    assert cluster_map.main(["--grid", "6", "8", "--mapping", "clip", "--reach", "2", "--out", str(path)]) == 0
+    assert cli.main(["clusters", "--grid", "6", "8", "--mapping", "clip", "--reach", "2", "--out", str(path)]) == 0
     ids = cluster_map.cluster_map((6, 8), mapping="clip", reach=2)
     expected = cluster_map.draw(ids, caption=f"{len(np.unique(ids))} clusters, clip")
     np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], expected)
-    assert cluster_map.main(["--reference", "14", "0", "--out", str(path)]) == 1
+    assert cli.main(["clusters", "--reference", "14", "0", "--out", str(path)]) == 1
     assert "(14, 0) lies outside of 14 x 14 patches" in capsys.readouterr().err
