@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from keras_actrec.errors import UserError, did_you_mean
-from keras_actrec.evaluation.predict import MAX_CLIPS_PER_PASS, EvaluationLoader, arrange, prepare_for_inference
+from keras_actrec.evaluation.predict import (
+    MAX_CLIPS_PER_PASS,
+    EvaluationLoader,
+    arrange,
+    batches,
+    prepare_for_inference,
+)
 
 CLASSIFIER = "logits"
 NEIGHBOURS = 10
@@ -82,7 +88,7 @@ def extract(
     prepare_for_inference(body)
     positions = {name: number for number, name in enumerate(loader.classes)}
     values, indices = [], []
-    for inputs, batch in _batches(loader):
+    for inputs, batch in batches(loader):
         values.append(_mean_over_views(body, inputs, max_clips_per_pass))
         indices.extend(np.asarray(batch).tolist())
         if progress:
@@ -180,17 +186,6 @@ def to_plane(values: np.ndarray, seed: int, perplexity: float = PERPLEXITY) -> n
     start = "pca" if values.shape[1] > 1 and values.std() > 0 else "random"
     layout = TSNE(2, perplexity=min(perplexity, (len(values) - 1) / 3), init=start, random_state=seed)
     return layout.fit_transform(values).astype(np.float32)
-
-
-def _batches(loader: EvaluationLoader) -> Iterator[tuple[Mapping[str, Any], Any]]:
-    """Yield the batches; raise what stopped a loader's worker itself, not TensorFlow's quotation of it."""
-    try:
-        yield from loader.evaluation_dataset()
-    except Exception as error:
-        failure = getattr(loader, "failure", None)
-        if isinstance(failure, Exception):
-            raise failure from error
-        raise
 
 
 def _mean_over_views(body: Any, inputs: Mapping[str, Any], most: int) -> np.ndarray:

@@ -96,7 +96,7 @@ def predict(
     forward = _Forward(model, max_clips_per_pass, widths)
     rows = {name: [np.zeros((0, width), np.float32)] for name, width in widths.items()}
     found: list[np.ndarray] = [np.zeros(0, np.int64)]
-    for inputs, indices in _batches(loader):
+    for inputs, indices in batches(loader):
         found.append(np.asarray(indices, np.int64))
         means = forward.mean_probabilities({name: np.asarray(value) for name, value in inputs.items()})
         for name, part in means.items():
@@ -121,7 +121,7 @@ def _compose(heads: Mapping[str, Predictions], targets: Sequence[Target], labels
     return Predictions(known, labels[first.indices], first.indices, first.expected, heads)
 
 
-def _batches(loader: EvaluationLoader) -> Iterator[tuple[Mapping[str, Any], Any]]:
+def batches(loader: EvaluationLoader) -> Iterator[tuple[Mapping[str, Any], Any]]:
     """Yield the batches; raise what stopped a loader's worker itself, not TensorFlow's quotation of it."""
     iterator = iter(loader.evaluation_dataset())
     while True:
