@@ -155,6 +155,15 @@ def test_hiplot_writes_a_page(tmp_path: Path) -> None:
     assert page.stat().st_size > 100_000
 
 
+@needs("transformers", "torch")
+def test_transformers_builds_a_video_network_without_a_download() -> None:
+    from transformers import VivitConfig, VivitModel
+
+    settings = {"image_size": 16, "num_frames": 2, "tubelet_size": [2, 8, 8], "hidden_size": 8, "intermediate_size": 8}
+    network = VivitModel(VivitConfig(**settings, num_attention_heads=2, num_hidden_layers=1))
+    assert any("attention" in name for name in network.state_dict())
+
+
 @needs("torch")
 def test_torch_reads_weights_without_executing_anything(tmp_path: Path) -> None:
     import torch

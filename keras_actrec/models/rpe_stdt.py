@@ -21,6 +21,8 @@ Deviations and ambiguities, and how they were settled:
   Table 3.4, and [0, 2] is "at the beginning". Counted from zero, the second pooling would follow the last layer, where
   it changes nothing, as the class token alone is classified. Before the first layer (0), Top-K goes by that layer's
   attention over all frames.
+- In the last layer of each encoder the class token alone is read, and all of its pairs are of one cluster: there the
+  embeddings change no result and never move. They are kept, as every layer has them in the text.
 - Top-K takes rows of the softmax over all tokens, the class token among them; their deviation is averaged over the
   heads. The class token itself is always kept. Halving means the upper half of the frames. The factor 1/T outside the
   root of Eq. 3.13 changes no rank.

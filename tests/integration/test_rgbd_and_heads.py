@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_commands import run_directory
 
 from keras_actrec import files
 from keras_actrec.config import load_config
@@ -16,12 +15,25 @@ from keras_actrec.training import datasets, inputs
 pytestmark = pytest.mark.integration
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Train = Callable[..., Path]
 SMALL = (
     "model={name: r3d_18, base_width: 4, depths: [1, 1, 1, 1]}",
     "training.epochs=1",
     "evaluation.baseline=false",
     "evaluation.probes=false",
 )
+
+
+@pytest.fixture
+def train(command: Command, tiny_config: Path) -> Train:
+    """Train the tiny configuration with changes, and return the run directory that is named."""
+
+    def run(*changes: str) -> Path:
+        done = command("train.py", "--config", tiny_config, *changes)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return Path(done.stdout.strip().splitlines()[-1].removeprefix("run: "))
+
+    return run
 
 
 def data_of(config: Path, *overrides: str) -> inputs.Inputs:
@@ -62,11 +74,11 @@ def test_a_network_that_sees_frames_alone_and_data_without_depth_are_told(
     assert done.returncode == 1 and "no clip of" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_two_heads_and_the_fusion_of_two_runs(tiny_config: Path, command: Command, tmp_path: Path) -> None:
+def test_two_heads_and_the_fusion_of_two_runs(train: Train, command: Command, tmp_path: Path) -> None:
     runs = {}
     for name in ("rgb", "depth"):
         changes = (f"data.modalities=[{name}]", "data.targets=verb_noun", f"name=tiny-{name}")
-        runs[name] = run_directory(command("train.py", "--config", tiny_config, *SMALL, *changes))
+        runs[name] = train(*SMALL, *changes)
     test = files.read_json(runs["rgb"] / "metrics.json")["test"]
     assert set(test["heads"]) == {"verb", "noun"}
     assert test["top1"] <= min(head["top1"] for head in test["heads"].values())
@@ -90,9 +102,9 @@ def test_two_heads_and_the_fusion_of_two_runs(tiny_config: Path, command: Comman
     assert labels.returncode == 1 and "Traceback" not in labels.stderr and "data.targets" in labels.stderr
 
 
-def test_two_heads_on_two_devices_and_on_cached_features(tiny_config: Path, command: Command) -> None:
+def test_two_heads_on_two_devices_and_on_cached_features(train: Train) -> None:
     changes = ("data.targets=verb_noun", "training.epochs=1", "evaluation.baseline=false", "evaluation.probes=false")
-    two = run_directory(command("train.py", "--config", tiny_config, *changes, "training.virtual_cpus=2"))
-    cached = run_directory(command("train.py", "--config", tiny_config, *changes, "training.regime=transfer"))
+    two = train(*changes, "training.virtual_cpus=2")
+    cached = train(*changes, "training.regime=transfer")
     for run in (two, cached):
         assert set(files.read_json(run / "metrics.json")["test"]["heads"]) == {"verb", "noun"}

@@ -25,8 +25,9 @@ ENDS = dense(8 * 8 * 3, 12) + 12 + NORM + dense(12, CLASSES)  # patches, class t
 DECOUPLED = ENDS + 2 * SPACE_LAYER + 12 + NORM
 # Distances of both axes from -2 to 2, of time alone likewise, and one cluster more for the class token.
 SPACE_CLUSTERS, TIME_CLUSTERS = 5**2 + 1, 5 + 1
-# The softmax over keys takes no notice of a constant that is added to all keys.
-UNMOVED = ("attention/key/bias",)
+# The softmax over keys takes no notice of a constant that is added to all keys. In the last layers the class token
+# alone is read, whose pairs are all of one cluster: the same constant again.
+UNMOVED = ("attention/key/bias", "space_block2/attention/clusters", "time_block2/attention/clusters")
 
 RPE_STDT: dict[str, Case] = {
     "rpe_stdt": Case(
