@@ -46,7 +46,14 @@ ROWS = (
     Row("RPE-STDT, shared positions", "rpe_stdt", 101, {}, 97.06, 273),
     Row("RPE-STDT, positions per head", "rpe_stdt", 101, {"heads_share_positions": False}, 97.26),
     Row("RPE-STDT, absolute positions", "rpe_stdt", 101, {"position": "absolute"}, 100.7),
-    Row("ViT, spatial attention only", "rpe_stdt", 101, {"encoders": "space", "depth": 12}, None, 269),
+    Row(
+        "ViT, spatial attention only",
+        "rpe_stdt",
+        101,
+        {"encoders": "space", "depth": 12, "position": "absolute"},
+        None,
+        269,
+    ),
     Row(
         "baseline STDT",
         "rpe_stdt",
