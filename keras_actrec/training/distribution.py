@@ -119,7 +119,10 @@ def make_deterministic() -> None:
     """Ask the backend for kernels that give the same bits each time."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        _tensorflow().config.experimental.enable_op_determinism()
+        tf = _tensorflow()
+        tf.config.experimental.enable_op_determinism()
+        # Without one that is seeded, TensorFlow refuses its global generator then, and KerasCV's layers ask for it.
+        tf.random.set_global_generator(tf.random.Generator.from_seed(0))
     elif backend == "jax":
         flag = "--xla_gpu_deterministic_ops=true"
         if flag not in os.environ.get("XLA_FLAGS", ""):

@@ -1,6 +1,7 @@
 """RandAugment: KerasCV's policy, one draw per clip."""
 
 import concurrent.futures
+import subprocess
 import sys
 
 import numpy as np
@@ -30,12 +31,17 @@ def one_of_each(seed: int = 0) -> list[randaugment.Operation]:
     return [found[index] for index in sorted(found)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _needs_keras_cv() -> None:
-    try:
-        randaugment.require()
-    except UserError as error:
-        pytest.skip(str(error))
+pytest.importorskip("keras_cv")
+
+
+def test_works_after_a_run_asked_for_determinism() -> None:
+    """As in training, where the policy is built after the hardware is set up."""
+    program = (
+        "from keras_actrec.training import distribution; distribution.make_deterministic(); "
+        "from keras_actrec.data import randaugment; randaugment.require()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_policy_is_keras_cvs() -> None:

@@ -143,6 +143,12 @@ def case(request: pytest.FixtureRequest) -> Case:
     return CASES[request.param]
 
 
+@pytest.fixture(autouse=True)
+def _same_weights_each_time() -> None:
+    """Attention to the nearest keys alone may choose otherwise in bfloat16, where two scores are almost equal."""
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture
 def policy() -> Iterator[None]:
     before = keras.config.dtype_policy()
