@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "keras_actrec"
-COMMON = {"errors", "files", "config", "locking"}
+COMMON = {"errors", "files", "config", "locking", "tensor_file"}
 ALLOWED = {
     "layers": {"errors"},
     "losses": {"errors"},
+    "config": {"errors", "files", "data.views"},
     "backbones": {"layers", "errors", "files"},
     "models": {"layers", "backbones", "data.views"} | COMMON,
     "data": COMMON,

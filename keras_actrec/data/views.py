@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 Modality = Literal["rgb", "depth"]
-Selection = Literal["uniform", "random_run", "several_runs", "shadow", "step", "dense"]
+Selection = Literal["uniform", "random_run", "several_runs", "shadow", "step", "dense", "variance_rate"]
 Order = Literal["natural", "shuffled", "reversed", "frozen"]
 Normalization = Literal["zero_one", "minus_one_one", "imagenet", "caffe", "kinetics", "slowfast", "sports1m", "none"]
 
@@ -45,6 +45,27 @@ class Augmentation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tailor:
+    """MS3D's tailor strategy: the clip is cut towards the person, who is made brighter, and what lies around darker.
+
+    Attributes:
+        enhance: factor eta of the pixels within the box (Eq. 7).
+        decay: factor xi per ring of the pixels around it (Eq. 8).
+        ring_px: width of a ring, in pixels of the network's input.
+        margin: what the cut leaves around the person on each side, as a share of the boxes' extent over the clip.
+        smooth_frames: over how many frames a box is averaged.
+        crop: whether to cut towards the person at all.
+    """
+
+    enhance: float = 1.2
+    decay: float = 0.9
+    ring_px: int = 5
+    margin: float = 0.15
+    smooth_frames: int = 5
+    crop: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class View:
     """One input of a network, as made from a video.
 
@@ -64,6 +85,8 @@ class View:
         clips: clips per video, spread evenly (evaluation).
         crops: 1 (centre) or 3 (start, centre, end of the longer side) per clip (evaluation).
         order: "natural"; the others are for the temporal probe and for training without (the right) time.
+        camera: which of a recording's cameras (0: the clip's `path`).
+        tailor: cut towards the person of the clip's box file; None: do not. A clip without boxes stays as it is.
     """
 
     name: str = "rgb"
@@ -80,3 +103,10 @@ class View:
     clips: int = 1
     crops: Literal[1, 3] = 1
     order: Order = "natural"
+    camera: int = 0
+    tailor: Tailor | None = None
+
+
+def tempo_names(count: int) -> tuple[str, ...]:
+    """Return the names of the inputs of a network that looks at a video at several tempos: tempo1, tempo2, ..."""
+    return tuple(f"tempo{number}" for number in range(1, count + 1))

@@ -19,8 +19,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_actrec import tensor_file
 from keras_actrec.errors import UserError
-from keras_actrec.training import optimizers, tensor_file
+from keras_actrec.training import optimizers
 
 KEPT_STATES = 2
 """So many states are kept; the older one serves when the newest is damaged."""

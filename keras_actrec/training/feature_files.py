@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_actrec import tensor_file
 from keras_actrec.data.manifest import Clip
-from keras_actrec.training import tensor_file
 
 
 class FeatureCache:

@@ -13,9 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_actrec import files
+from keras_actrec import files, tensor_file
 from keras_actrec.errors import UserError
-from keras_actrec.training import optimizers, tensor_file
+from keras_actrec.training import optimizers
 from keras_actrec.training.checkpoint import Checkpoints
 from keras_actrec.training.run_directory import RunDirectory
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_actrec.training import tensor_file
+from keras_actrec import tensor_file
 
 PROGRAM = Path(__file__).parent / "resumable_program.py"
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,9 @@ import pytest
 import resumable_program
 import toys
 
+from keras_actrec import tensor_file
 from keras_actrec.errors import UserError
-from keras_actrec.training import callbacks, distribution, seeding, supervised, tensor_file
+from keras_actrec.training import callbacks, distribution, seeding, supervised
 from keras_actrec.training.run_directory import RunDirectory
 
 PROGRAM = Path(__file__).parent / "resumable_program.py"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import toys
 
+from keras_actrec import tensor_file
 from keras_actrec.errors import UnreadableVideoError, UserError
-from keras_actrec.training import checkpoint, distribution, seeding, supervised, tensor_file
+from keras_actrec.training import checkpoint, distribution, seeding, supervised
 from keras_actrec.training.run_directory import RunDirectory
 
 

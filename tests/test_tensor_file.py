@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_actrec.training import tensor_file
+from keras_actrec import tensor_file
 
 
 def test_a_full_disk_is_told_as_such_and_the_old_file_stays(tmp_path: Path) -> None:
