@@ -86,10 +86,10 @@ class DividedSpaceTimeBlock(TransformerBlock):
         return {**config, "time_attention": keras.saving.serialize_keras_object(self.time_attention), **own}
 
     def _encode(self, x: Tensor, training: bool | None) -> Tensor:
-        token, places = x[:, :1], x[:, 1:]
+        token, places = ops.split(x, [1], axis=1)
         places = places + self._attend_over_time(places, training)
-        token, places = self._attend_over_space(token, places, training)
-        x = ops.concatenate([token, places], axis=1)
+        gathered = self._attend_over_space(token, places, training)
+        x = ops.concatenate([token, places], axis=1) + gathered
         return x + self._think(self.dense_norm(x), training)
 
     def _attend_over_time(self, x: Tensor, training: bool | None) -> Tensor:
@@ -100,17 +100,18 @@ class DividedSpaceTimeBlock(TransformerBlock):
         rows = self.time_dense(ops.reshape(rows, (-1, self.places * self.frames, width)))
         return self.skip_time(self._swapped(rows, self.places, self.frames), training=training)
 
-    def _attend_over_space(self, token: Tensor, places: Tensor, training: bool | None) -> tuple[Tensor, Tensor]:
-        """(B, 1, D) and (B, T N, D), each with what it gathers added to it."""
+    def _attend_over_space(self, token: Tensor, places: Tensor, training: bool | None) -> Tensor:
+        """What (B, 1, D) and (B, T N, D) gather: (B, 1 + T N, D)."""
         width = places.shape[-1]
         frames = ops.reshape(places, (-1, self.places, width))
         rows = ops.concatenate([ops.repeat(token, self.frames, axis=0), frames], axis=1)
         rows = self.drop_attention(self.attention(self.attention_norm(rows), training=training), training=training)
         rows = ops.reshape(rows, (-1, self.frames, 1 + self.places, width))
-        of_token = ops.mean(rows[:, :, :1], axis=1)
-        of_places = ops.reshape(rows[:, :, 1:], (-1, self.frames * self.places, width))
-        gathered = self.skip_attention(ops.concatenate([of_token, of_places], axis=1), training=training)
-        return token + gathered[:, :1], places + gathered[:, 1:]
+        # A split, not slices: gradients of slices are padded with zeros and then added up.
+        of_token, of_places = ops.split(rows, [1], axis=2)
+        of_places = ops.reshape(of_places, (-1, self.frames * self.places, width))
+        gathered = ops.concatenate([ops.mean(of_token, axis=1), of_places], axis=1)
+        return self.skip_attention(gathered, training=training)
 
     def _swapped(self, x: Tensor, outer: int, inner: int) -> Tensor:
         """(B, outer inner, D) -> (B, inner outer, D)."""
