@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_actrec.data import assemble, randaugment
+from keras_actrec.data import assemble, pairs, randaugment
 from keras_actrec.data.manifest import Clip
 from keras_actrec.data.quarantine import Quarantine, reason_of
 from keras_actrec.data.quiesce import Workers
@@ -67,6 +67,7 @@ class Loader:
         mixup: float = 0.0,
         workers: int = 0,
         targets: Sequence[Target] = (),
+        clips_per_class: int = 0,
     ) -> None:
         """Check the wishes; nothing is read yet.
 
@@ -82,6 +83,9 @@ class Loader:
             mixup: alpha of MixUp's Beta distribution, for `dataset`; 0 turns it off.
             workers: threads; 0: one per core.
             targets: several things that are told of a clip, in place of its label.
+            clips_per_class: how many neighbouring examples of a shuffled epoch belong to one class (see `data.pairs`),
+                0: left to chance. What cannot be read is missing from the stream, so that later neighbours may lie in
+                two batches.
 
         Raises:
             UserError: a wish that cannot be met.
@@ -99,11 +103,15 @@ class Loader:
         numbers = {name: number for number, name in enumerate(self.classes)}
         self._labels = np.array([numbers.get(clip.label, -1) for clip in self.clips], np.int32)
         self._parts = {target.name: (target.numbers(self.clips), len(target.classes)) for target in self.targets}
+        self._clips_per_class = clips_per_class if shuffle else 0
+        self._length = len(self.clips) * self.views[0].instances
+        if self._clips_per_class:
+            self._length = self._paired_length()
 
     @property
     def steps(self) -> int:
         """Batches per epoch of training if every clip can be read, else an upper bound."""
-        return -(-len(self.clips) * self.views[0].instances // self._batch_size)
+        return -(-self._length // self._batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that iterators made from now on will give (counted from 0)."""
@@ -169,8 +177,27 @@ class Loader:
         """Return int64 (N, 3) of epoch, index and instance; read when an iterator starts."""
         examples = np.arange(len(self.clips) * self.views[0].instances)
         if self._shuffle:
-            examples = assemble.Key(self._seed, self._epoch, 0).generator(assemble.PERMUTE).permutation(examples)
+            rng = assemble.Key(self._seed, self._epoch, 0).generator(assemble.PERMUTE)
+            examples = self._paired_order(rng) if self._clips_per_class else rng.permutation(examples)
         return self._rows(*np.divmod(examples, self.views[0].instances))
+
+    def _paired_order(self, rng: np.random.Generator) -> np.ndarray:
+        labels, clips = self._labels_of_examples(), self._per_example(np.arange(len(self.clips)))
+        return pairs.order(labels, self._batch_size, self._clips_per_class, rng, clips)
+
+    def _paired_length(self) -> int:
+        if self._mixup:
+            raise UserError(
+                "MixUp gives a clip two classes, and clips are paired by their class; set data.augmentation.mixup: 0 "
+                "or train with cross entropy."
+            )
+        return pairs.length(self._labels_of_examples(), self._batch_size, self._clips_per_class)
+
+    def _labels_of_examples(self) -> np.ndarray:
+        return self._per_example(self._labels)
+
+    def _per_example(self, of_clips: np.ndarray) -> np.ndarray:
+        return np.repeat(of_clips, self.views[0].instances)
 
     def _evaluation_order(self) -> np.ndarray:
         indices = np.arange(len(self.clips))
