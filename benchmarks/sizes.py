@@ -1,4 +1,4 @@
-"""Parameters and operations of the thesis' networks at full size, beside the printed numbers: the table of the docs.
+"""Parameters and operations of the thesis' networks and MS3D at full size, beside the printed numbers: for the docs.
 
     python benchmarks/sizes.py            # prints the table
     python benchmarks/sizes.py --write    # puts it into docs/architectures.md
@@ -78,6 +78,8 @@ ROWS = (
         60,
         {"stem_kind": "vanilla", "residual": False, "temporal_scales": [1]},
     ),
+    Row("MS3D", "ms3d", 400),
+    Row("MS3D, all connections", "ms3d", 400, {"alpha": 1.0}),
 )
 HEADER = "| network | options | classes | parameters | printed | GFLOPs | multiply-adds, 10^9 | printed |"
 

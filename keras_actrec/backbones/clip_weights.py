@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -18,7 +20,11 @@ IMAGE_RANK, CLIP_RANK = 4, 5
 
 
 def load(
-    network: keras.Model, weights: str, how: Inflation = "mean", original: pretrained.Build | None = None
+    network: keras.Model,
+    weights: str,
+    how: Inflation = "mean",
+    original: pretrained.Build | None = None,
+    received: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """Load weights into a 3-D network, in place.
 
@@ -30,6 +36,7 @@ def load(
         how: of inflation.
         original: builds the 2-D network as keras.applications has it, with `weights` "imagenet" or None; None if there
             is no such thing.
+        received: of inflation: which input channels of their 2-D twins layers see, where that is not all.
 
     Returns:
         The names of the layers that a 3-D `.keras` file had nothing for, and that keep their initial weights.
@@ -38,12 +45,12 @@ def load(
         UserError: when the weights cannot be had or do not fit; the message says what was tried and what to do.
     """
     if not weights.endswith(MODEL_SUFFIX):
-        pretrained.load(network, weights, original, functools.partial(inflate, how=how))
+        pretrained.load(network, weights, original, functools.partial(inflate, how=how, received=received))
         return ()
     source = pretrained.read_model(Path(weights))
     rank = len(source.inputs[0].shape)
     if rank == IMAGE_RANK:
-        inflate(source, network, how)
+        inflate(source, network, how, received)
         return ()
     if rank != CLIP_RANK:
         raise UserError(f"{weights} holds neither a network over clips nor one over images: its input has {rank} axes.")

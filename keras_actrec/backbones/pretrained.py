@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,10 +91,15 @@ def _check_file(path: Path) -> None:
 def _load_file(network: keras.Model, path: Path, original: Build | None, copy: Copy) -> None:
     _check_file(path)
     try:
-        network.load_weights(path)
-        return
+        with warnings.catch_warnings(record=True) as said:
+            network.load_weights(path)
     except UNREADABLE as error:
+        # What was said of this attempt, layer by layer, says nothing of the next one.
         reason = error
+    else:
+        for warning in said:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        return
     if original is not None and copy is not copy_all:
         with contextlib.suppress(*UNREADABLE):
             source = original(None)

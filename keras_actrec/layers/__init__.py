@@ -14,6 +14,7 @@ from keras_actrec.layers.pick_frame import PickFrame
 from keras_actrec.layers.position import LearnedPosition, SinusoidalPosition
 from keras_actrec.layers.relative_position_attention import RelativePositionAttention
 from keras_actrec.layers.repeat_edges import RepeatEdges
+from keras_actrec.layers.resample_time import ResampleTime
 from keras_actrec.layers.self_attention import SelfAttention
 from keras_actrec.layers.time_distributed import TimeDistributed
 from keras_actrec.layers.top_std_pooling import TopStdBlock
@@ -36,6 +37,7 @@ __all__ = [
     "PickFrame",
     "RelativePositionAttention",
     "RepeatEdges",
+    "ResampleTime",
     "SelfAttention",
     "SinusoidalPosition",
     "TimeDistributed",

@@ -51,6 +51,7 @@ REGISTRY = {
     "lrcn": "keras_actrec.models.lrcn:LRCNConfig",
     "mc3_18": "keras_actrec.models.r3d:MC318Config",
     "mfst": "keras_actrec.models.mfst:MFSTConfig",
+    "ms3d": "keras_actrec.models.ms3d:MS3DConfig",
     "non_local": "keras_actrec.models.non_local:NonLocalConfig",
     "r2plus1d_18": "keras_actrec.models.r3d:R2Plus1D18Config",
     "r3d_18": "keras_actrec.models.r3d:R3D18Config",
@@ -99,7 +100,13 @@ def make_config_for(
     Raises:
         UserError: as `make_config`, and when the architecture cannot see what is asked for.
     """
-    seen = {"frames": data.frames, "size": data.size}
+    seen: dict[str, Any] = {"frames": data.frames, "size": data.size}
+    takes_tempos = "tempos" in [option.name for option in describe(name)]
+    if takes_tempos != bool(data.tempos):
+        what = "wants data.tempos, such as [7, 17, 25]" if takes_tempos else "has one input: remove data.tempos"
+        raise UserError(f"'{name}' {what}.")
+    if takes_tempos:
+        seen["tempos"] = data.tempos
     if data.modalities != ("rgb",):
         if "modalities" not in [option.name for option in describe(name)]:
             asked = ", ".join(data.modalities)

@@ -9,7 +9,7 @@ import keras
 from keras import layers
 from pydantic import Field
 
-from keras_actrec.data.views import Normalization
+from keras_actrec.data.views import Normalization, tempo_names
 from keras_actrec.errors import UserError
 from keras_actrec.models.frames import Count, Rate
 
@@ -64,3 +64,19 @@ def clip_inputs(config: ClipModelConfig) -> tuple[list[keras.KerasTensor], keras
         keras.Input((config.frames, config.size, config.size, CHANNELS[name]), name=name) for name in config.modalities
     ]
     return inputs, inputs[0] if len(inputs) == 1 else layers.Concatenate(axis=-1, name="modalities")(inputs)
+
+
+def tempo_inputs(tempos: tuple[int, ...], size: int, modality: Modality) -> list[keras.KerasTensor]:
+    """Return an input for each tempo at which a network looks at the same video, named tempo1, tempo2, ...
+
+    Args:
+        tempos: frames of each.
+        size: height and width of the frames, in pixels.
+        modality: what all of them show.
+
+    Returns:
+        float32 (B, T, H, W, 3) for `rgb`, (B, T, H, W, 1) for `depth`, with the T of each tempo.
+    """
+    names = tempo_names(len(tempos))
+    shapes = [(frames, size, size, CHANNELS[modality]) for frames in tempos]
+    return [keras.Input(shape, name=name) for name, shape in zip(names, shapes, strict=True)]

@@ -54,7 +54,9 @@ def distance(maps_3d: np.ndarray, maps_2d: np.ndarray) -> np.ndarray:
     return np.abs(maps_3d - maps_2d[:, None]).max(axis=(0, 2, 3, 4)) / np.abs(maps_2d).max()
 
 
-@pytest.mark.parametrize(("how", "padding"), [("centre", "zeros"), ("centre", "edge"), ("mean", "edge")])
+@pytest.mark.parametrize(
+    ("how", "padding"), [("centre", "zeros"), ("centre", "edge"), ("mean", "edge"), ("first", "edge")]
+)
 def test_a_repeated_frame_gives_the_answer_of_the_2d_network(how: str, padding: str) -> None:
     network = build(4, temporal_padding=padding)
     inflate(resnet50(), network, how)
@@ -94,6 +96,31 @@ def test_kernels() -> None:
     assert not centre[[0, 1, 3, 4]].any()
 
 
+@pytest.mark.parametrize(
+    ("frames", "factors"),
+    [(1, [1]), (2, [3 / 2, -1 / 2]), (3, [5 / 3, -1 / 3, -1 / 3]), (5, [9 / 5, -1 / 5, -1 / 5, -1 / 5, -1 / 5])],
+)
+def test_equation_four_of_ms3d(frames: int, factors: list[float]) -> None:
+    """(2 d - 1) / d for the first slice and -1 / d for the others; they sum to the 2-D kernel, not to 1 / d of it."""
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 4)).astype("float32")
+    inflated = inflate_kernel(kernel, frames, "first")
+    np.testing.assert_allclose(inflated, np.stack([factor * kernel for factor in factors]), rtol=1e-5)
+    np.testing.assert_allclose(inflated.sum(axis=0), kernel, atol=1e-5)
+
+
+def test_equation_four_at_the_ends_of_a_clip() -> None:
+    """One pixel of brightness 6 and a kernel 1: inside 6; where a frame of zeros stands for the first slice 6 less
+    10, where it stands for the last 6 plus 2."""
+    layer = keras.layers.Conv3D(1, (3, 1, 1), padding="same", use_bias=False)
+    layer.build((None, 5, 1, 1, 1))
+    layer.set_weights([inflate_kernel(np.ones((1, 1, 1, 1), "float32"), 3, "first")])
+    still = np.full((1, 5, 1, 1, 1), 6, "float32")
+    np.testing.assert_allclose(infer(layer, still).ravel(), [-4, 6, 6, 6, 8], atol=1e-5)
+    brighter = np.arange(5, dtype="float32").reshape(1, 5, 1, 1, 1)
+    # Twice the frame before less the mean of three: 2 (t - 1) - t.
+    np.testing.assert_allclose(infer(layer, brighter).ravel()[1:4], [-1, 0, 1], atol=1e-5)
+
+
 @pytest.mark.parametrize(("frames", "how", "message"), [(3, "center", "Did you mean 'centre'"), (0, "mean", "got 0")])
 def test_mistakes(frames: int, how: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -106,6 +133,25 @@ def test_a_network_of_another_width_is_refused_and_nothing_is_changed() -> None:
     with pytest.raises(UserError, match=r"layer 'conv1_conv' does not fit: expected weights \[\(5, 7, 7, 3, 32\)\]"):
         inflate(resnet50(), network)
     assert all(np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True))
+
+
+def test_layers_that_receive_a_part_of_their_inputs() -> None:
+    """The channels are taken in the order that is asked for, by kernels and normalisations alike."""
+    image, clip = keras.Input((4, 4, 5)), keras.Input((2, 4, 4, 3))
+    flat = keras.layers.BatchNormalization(name="a_bn")(image)
+    flat = keras.Model(image, keras.layers.Conv2D(2, 3, name="a")(flat))
+    deep = keras.layers.BatchNormalization(name="a_bn")(clip)
+    deep = keras.Model(clip, keras.layers.Conv3D(2, (2, 3, 3), use_bias=False, name="a")(deep))
+    rng = np.random.default_rng(0)
+    flat.set_weights([rng.normal(size=weight.shape) for weight in flat.weights])
+    inflate(flat, deep, "first", {"a": np.array([4, 0, 2]), "a_bn": np.array([4, 0, 2])})
+    kernel = flat.get_layer("a").get_weights()[0]
+    expected = np.stack([[1.5 * kernel[:, :, channel], -0.5 * kernel[:, :, channel]] for channel in (4, 0, 2)], axis=3)
+    np.testing.assert_allclose(deep.get_layer("a").get_weights()[0], expected, rtol=1e-5)
+    for ours, theirs in zip(deep.get_layer("a_bn").get_weights(), flat.get_layer("a_bn").get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs[[4, 0, 2]])
+    with pytest.raises(UserError, match="it receives channel 5 of its twin's inputs, which has 5"):
+        inflate(flat, deep, "first", {"a_bn": np.array([1, 5, 2])})
 
 
 def test_a_network_of_other_layers_is_refused() -> None:

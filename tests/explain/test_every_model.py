@@ -38,7 +38,8 @@ def test_every_registered_network_is_among_the_cases() -> None:
 @pytest.mark.parametrize("name", sorted(set(CASES) - set(ONE_INPUT)))
 def test_several_inputs_are_refused(name: str) -> None:
     model = models.build_model(CASES[name].name, CLASSES, **CASES[name].options)
-    with pytest.raises(UserError, match="takes the inputs rgb, depth; only networks of one clip"):
+    names = ", ".join(name for name, _ in CASES[name].inputs)
+    with pytest.raises(UserError, match=f"takes the inputs {names}; only networks of one clip"):
         open_subject(model, np.zeros(model.inputs[0].shape[1:]))
 
 

@@ -90,6 +90,7 @@ CASES = {
         unmoved=("key/bias",),
     ),
     "RepeatEdges": Case(lambda: layers.RepeatEdges(2), (4, 3, 2)),
+    "ResampleTime": Case(lambda: layers.ResampleTime(6), (4, 3, 2)),
     "RelativePositionAttention": Case(
         lambda: layers.RelativePositionAttention(
             2, (2, 3), True, "clip", 2, 0.4, 3.0, share_heads=False, initial_stddev=0.5, head_dim=3

@@ -23,6 +23,7 @@ class Case:
         learning_rate: of the slow test that trains; networks without normalisation want a lower one.
         training_clips: of that test; Transformers learn few clips by heart.
         inputs: names and channels of the inputs.
+        lengths: frames of each input, where they differ from the option `frames`.
     """
 
     name: str
@@ -35,6 +36,14 @@ class Case:
     learning_rate: float = 0.005
     training_clips: int = 192
     inputs: tuple[tuple[str, int], ...] = (("rgb", 3),)
+    lengths: tuple[int, ...] = ()
+
+    def shapes(self) -> dict[str, tuple[int, int, int, int]]:
+        """Return T, H, W, C of each input."""
+        size, lengths = self.options["size"], self.lengths or (self.options["frames"],) * len(self.inputs)
+        return {
+            name: (frames, size, size, channels) for (name, channels), frames in zip(self.inputs, lengths, strict=True)
+        }
 
 
 def dense(inputs: int, outputs: int) -> int:

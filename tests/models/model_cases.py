@@ -5,6 +5,7 @@ from __future__ import annotations
 from case import CLASSES, Case, dense, unit
 from cases_ctn import CTN
 from cases_mfst import MFST
+from cases_ms3d import MS3D
 from cases_rpe_stdt import RPE_STDT
 from cases_vit import VIT
 
@@ -275,4 +276,4 @@ RESNETS = {
     ),
 }
 
-CASES = FRAME_WISE | WHOLE_CLIP | RESNETS | VIT | RPE_STDT | CTN | MFST
+CASES = FRAME_WISE | WHOLE_CLIP | RESNETS | VIT | RPE_STDT | CTN | MFST | MS3D

@@ -18,13 +18,13 @@ from keras_actrec import models
 
 ROOT = Path(__file__).parent.parent.parent
 BATTERIES = ("tests/layers", "tests/models/test_battery.py", "tests/models/test_pso_convnet_transformer.py")
-OPTIONS = {case.name: case.options for case in CASES.values() if case.inputs == (("rgb", 3),)}
+OPTIONS = {case.name: case.options for case in CASES.values() if {channels for _, channels in case.inputs} == {3}}
 PROGRAM = """
 import sys, keras, numpy as np
 import keras_actrec.layers, keras_actrec.backbones  # nothing else is needed: their layers are registered
 for folder in sys.argv[1:]:
     model = keras.models.load_model(f"{folder}/model.keras")
-    np.save(f"{folder}/logits.npy", model.predict({"rgb": np.load(f"{folder}/clips.npy")}, verbose=0))
+    np.save(f"{folder}/logits.npy", model.predict(dict(np.load(f"{folder}/clips.npz")), verbose=0))
 print(keras.backend.backend())
 """
 
@@ -61,11 +61,12 @@ def saved(name: str, folder: Path) -> np.ndarray:
     """Save a tiny network of an architecture and clips for it; return its logits for them."""
     keras.utils.set_random_seed(0)
     model = models.build_model(name, CLASSES, **OPTIONS[name])
-    clips = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype("float32")
+    rng = np.random.default_rng(0)
+    clips = {tensor.name: rng.normal(size=(2, *tensor.shape[1:])).astype("float32") for tensor in model.inputs}
     folder.mkdir()
     model.save(folder / "model.keras")
-    np.save(folder / "clips.npy", clips)
-    return model.predict({"rgb": clips}, verbose=0)
+    np.savez(folder / "clips.npz", **clips)
+    return model.predict(clips, verbose=0)
 
 
 @every_other_backend

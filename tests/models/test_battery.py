@@ -56,8 +56,7 @@ def infer(model: keras.Model, x: Any) -> np.ndarray:
 @pytest.mark.filterwarnings("error:The structure of `inputs`")
 def test_input_and_logits(case: Case) -> None:
     model = build(case)
-    size = case.options["size"]
-    shapes = {name: (None, case.options["frames"], size, size, channels) for name, channels in case.inputs}
+    shapes = {name: (None, *shape) for name, shape in case.shapes().items()}
     assert {tensor.name: tensor.shape for tensor in model.inputs} == shapes
     logits = infer(model, clips(model))
     assert logits.shape == (4, CLASSES)
@@ -199,7 +198,7 @@ def test_split_at_features_shares_weights_and_equals_the_model(case: Case) -> No
 
 def moving_patches(count: int, case: Case, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Two classes that only time tells apart: a bright patch climbs, or the same frames in reverse order."""
-    frames, size = case.options["frames"], case.options["size"]
+    frames, size = max(case.lengths, default=case.options["frames"]), case.options["size"]
     patch, way = size // 4, size - size // 4
     channels = sum(channels for _, channels in case.inputs)
     clips = rng.normal(scale=0.2, size=(count, frames, size, size, channels)).astype("float32")
@@ -210,7 +209,10 @@ def moving_patches(count: int, case: Case, rng: np.random.Generator) -> tuple[di
     clips[labels == 1] = clips[labels == 1, ::-1]
     ends = np.cumsum([channels for _, channels in case.inputs])
     parts = np.split(clips, ends[:-1], axis=-1)
-    named = {name: part for (name, _), part in zip(case.inputs, parts, strict=True)}
+    named = {
+        name: part[:, np.linspace(0, frames - 1, length).round().astype(int)]
+        for (name, (length, *_)), part in zip(case.shapes().items(), parts, strict=True)
+    }
     return named, np.eye(CLASSES, dtype="float32")[labels]
 
 
