@@ -10,6 +10,7 @@ import argparse
 import inspect
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from keras_actrec.explain import cluster_command
 from keras_actrec.explain import command as explain_command
 from keras_actrec.porting import command as porting_command
 from keras_actrec.swarm import lr_scan
-from keras_actrec.training import embed
+from keras_actrec.training import boxes_command, embed, repository_command
 
 DESCRIPTION = "Recognise human actions in videos with Keras: train, evaluate, prepare data."
 INTERRUPTED = 128 + signal.SIGINT
@@ -34,8 +35,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the mistake in one line and end with code 2."""
         choice = message.partition("invalid choice: '")[2].partition("'")[0]
-        hint = did_you_mean(choice, COMMANDS) if choice else ""
-        self.exit(2, f"error: {message.partition(' (choose from')[0]}.{hint} See {self.prog} --help.\n")
+        told, _, choices = message.partition(" (choose from ")
+        hint = did_you_mean(choice, re.findall(r"[\w-]+", choices)) if choice else ""
+        self.exit(2, f"error: {told}.{hint} See {self.prog} --help.\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -315,10 +317,12 @@ def _swarm_compare(options: argparse.Namespace) -> None:
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], None]]] = {
     "train": (_train_arguments, train),
     "prepare": (_prepare_arguments, _prepare),
+    "boxes": (boxes_command.describe_arguments, boxes_command.run),
     "evaluate": (_evaluate_arguments, _evaluate),
     "explain": (explain_command.describe_arguments, explain_command.run),
     "clusters": (cluster_command.describe_arguments, cluster_command.run),
     "embed": (embed.describe_arguments, embed.run),
+    "repository": (repository_command.describe_arguments, repository_command.run),
     "attributes": (attribute_command.describe_arguments, attribute_command.run),
     "import-weights": (porting_command.describe_arguments, porting_command.run),
     "swarm-compare": (_swarm_compare_arguments, _swarm_compare),

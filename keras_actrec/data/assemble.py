@@ -1,22 +1,32 @@
 """From one clip to the arrays of its views: choose frames, draw, decode once, cut. NumPy only.
 
 All randomness comes from (seed, epoch, index of the clip, which example of it, purpose). Views of one clip share these
-random numbers: where their settings agree, so do their frames and their changes (RGB and depth stay aligned).
+random numbers: where their settings agree, so do their frames and their changes (RGB and depth stay aligned). One
+thing is drawn apart: views whose names begin with "tempo" and that choose frames by variance rate do so independently
+of each other, as MS3D's pathways do.
+
+A clip with person boxes is cut towards the person before anything else, where a view wishes so; what follows takes the
+cut for the frame.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from keras_actrec.data import augment, sampling
+from keras_actrec.data import augment, motion, person_cut, sampling
+from keras_actrec.data.decode import VideoInfo
 from keras_actrec.data.manifest import Clip
 from keras_actrec.data.source import FrameSource
 from keras_actrec.data.views import View
+from keras_actrec.errors import UnreadableVideoError, UserError
 
 _SELECT, _CHANGE, SHUFFLE, PERMUTE, MIX = range(5)
+_TEMPO = 1000  # follows _SELECT, where else an instance's number may stand
 _CROPS = {1: (0.5,), 3: (0.0, 0.5, 1.0)}
 
 
@@ -44,16 +54,18 @@ class Key:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What one view takes: frames of each of its clips, and one draw."""
+    """What one view takes: frames of each of its clips, one cut, and one draw."""
 
     view: View
     indices: tuple[np.ndarray, ...]
+    cut: person_cut.PersonCut | None
     outcome: augment.Draw
     short_side: int
 
     @property
-    def modality(self) -> str:
-        return "depth" if self.view.modality == "depth" else "rgb"
+    def stream(self) -> tuple[int, str]:
+        """Which camera and modality; views of one stream share a decode."""
+        return self.view.camera, "depth" if self.view.modality == "depth" else "rgb"
 
 
 def assemble(clip: Clip, views: Sequence[View], source: FrameSource, key: Key) -> list[np.ndarray]:
@@ -68,7 +80,8 @@ def assemble(clip: Clip, views: Sequence[View], source: FrameSource, key: Key) -
         key: of its randomness.
 
     Raises:
-        UnreadableVideoError: the video cannot give the frames.
+        UnreadableVideoError: the video cannot give the frames, or has no such camera.
+        UserError: depth of another camera than the first is asked for.
     """
     return [stack[0] for stack in _assemble(clip, views, source, key, evaluation=False)]
 
@@ -85,6 +98,15 @@ def assemble_evaluation(clip: Clip, views: Sequence[View], source: FrameSource, 
 def frames_read(view: View) -> int:
     """Return how many frames a view needs: T, or T + 1 for the T differences of adjacent ones."""
     return view.frames + (view.modality == "difference")
+
+
+def frames_of(clip: Clip, view: View, source: FrameSource, number: int = 0) -> np.ndarray:
+    """Return which frames evaluation takes for one of a view's clips, in order of time: int64 (T,).
+
+    They are frames of the view's camera (`clip.seen_by(view.camera)`).
+    """
+    clip = clip.seen_by(view.camera)
+    return _choose(clip, view, source, source.probe(clip), None, number)
 
 
 def reorder(indices: np.ndarray, order: str, rng: np.random.Generator) -> np.ndarray:
@@ -106,39 +128,85 @@ def reorder(indices: np.ndarray, order: str, rng: np.random.Generator) -> np.nda
 
 
 def _assemble(clip: Clip, views: Sequence[View], source: FrameSource, key: Key, evaluation: bool) -> list[np.ndarray]:
-    info = source.probe(clip)
-    original = min(info.height, info.width)
-    plans = [_plan(view, info, key, evaluation) for view in views]
+    plans, sides, cuts = [], {}, {}
+    for view in views:
+        seen = clip.seen_by(view.camera)
+        with _named(view.camera):
+            info = source.probe(seen)
+            if (view.camera, view.tailor) not in cuts:  # box files are read once for all views
+                cuts[view.camera, view.tailor] = person_cut.find(seen, view.tailor, source, info)
+            plans.append(_plan(seen, view, source, info, cuts[view.camera, view.tailor], key, evaluation))
+        sides[view.camera] = min(info.height, info.width)
     decoded = {}
-    for modality in dict.fromkeys(plan.modality for plan in plans):
-        users = [plan for plan in plans if plan.modality == modality]
+    for camera, modality in dict.fromkeys(plan.stream for plan in plans):
+        users = [plan for plan in plans if plan.stream == (camera, modality)]
         indices = np.unique(np.concatenate([part for plan in users for part in plan.indices]))
         short = max(plan.short_side for plan in users)
-        frames = source.read(clip, indices, short if short < original else None, modality)
-        decoded[modality] = (indices, frames)
-    return [_cut(plan, *decoded[plan.modality], evaluation) for plan in plans]
+        with _named(camera):
+            size = short if short < sides[camera] else None
+            decoded[camera, modality] = (indices, source.read(clip.seen_by(camera), indices, size, modality))
+    return [_cut(plan, *decoded[plan.stream], evaluation) for plan in plans]
 
 
-def _plan(view: View, info: object, key: Key, evaluation: bool) -> _Plan:
+@contextlib.contextmanager
+def _named(camera: int) -> Iterator[None]:
+    """Say which camera's video cannot be read, unless it is the clip's own."""
+    try:
+        yield
+    except UnreadableVideoError as error:
+        if not camera:
+            raise
+        raise UnreadableVideoError(error.path, f"camera {camera}: {error.reason}") from None
+
+
+def _plan(
+    clip: Clip,
+    view: View,
+    source: FrameSource,
+    info: VideoInfo,
+    cut: person_cut.PersonCut | None,
+    key: Key,
+    evaluation: bool,
+) -> _Plan:
+    if view.camera and view.modality == "depth":
+        raise UserError(f"view '{view.name}': expected rgb of camera {view.camera}; depth is camera 0's alone.")
     augmentation = None if evaluation else view.augmentation
-    outcome = augment.draw(augmentation, key.generator(_CHANGE), info.height, info.width)
-    short = augment.short_side(info.height, info.width, outcome, view.size, view.fit)
+    height, width = cut.size(info.height, info.width) if cut else (info.height, info.width)
+    outcome = augment.draw(augmentation, key.generator(_CHANGE), height, width)
+    short = augment.short_side(height, width, outcome, view.size, view.fit)
+    short = cut.short_side(info.height, info.width, short) if cut else short
     indices = []
     for number in range(view.clips if evaluation else 1):
-        chosen = _select(view, info.frames, key, number, evaluation)
+        chosen = _select(clip, view, source, info, key, number, evaluation)
         if view.modality == "difference":
             chosen = _one_more(chosen, info.frames)
         indices.append(reorder(chosen, view.order, key.generator(SHUFFLE, number)))
-    return _Plan(view, tuple(indices), outcome, short)
+    return _Plan(view, tuple(indices), cut, outcome, short)
 
 
-def _select(view: View, num_frames: int, key: Key, number: int, evaluation: bool) -> np.ndarray:
+def _select(
+    clip: Clip, view: View, source: FrameSource, info: VideoInfo, key: Key, number: int, evaluation: bool
+) -> np.ndarray:
     if not evaluation and view.instances > 1:
         evenly = dataclasses.replace(view, clips=view.instances)
-        return sampling.select(num_frames, evenly, clip=key.instance)
+        return _choose(clip, evenly, source, info, None, key.instance)
     # Without augmentation: validation, which takes the very frames that are evaluated later.
-    rng = None if evaluation or view.augmentation is None else key.generator(_SELECT)
-    return sampling.select(num_frames, view, rng=rng, clip=number)
+    rng = None if evaluation or view.augmentation is None else key.generator(_SELECT, *_apart(view))
+    return _choose(clip, view, source, info, rng, number)
+
+
+def _choose(
+    clip: Clip, view: View, source: FrameSource, info: VideoInfo, rng: np.random.Generator | None, number: int
+) -> np.ndarray:
+    weights = motion.rates(source, clip) if view.selection == "variance_rate" else None
+    return sampling.select(info.frames, view, rng=rng, clip=number, weights=weights)
+
+
+def _apart(view: View) -> tuple[int, ...]:
+    """Return what tells the frames of this view's draw from those of other views: nothing, unless it is a tempo."""
+    if view.selection == "variance_rate" and view.name.startswith("tempo"):
+        return _TEMPO, zlib.crc32(view.name.encode())
+    return ()
 
 
 def _one_more(indices: np.ndarray, num_frames: int) -> np.ndarray:
@@ -150,10 +218,15 @@ def _one_more(indices: np.ndarray, num_frames: int) -> np.ndarray:
 def _cut(plan: _Plan, indices: np.ndarray, frames: np.ndarray, evaluation: bool) -> np.ndarray:
     """Return uint8 (V, T, S, S, C)."""
     view, positions = plan.view, _CROPS[plan.view.crops] if evaluation else (0.5,)
+    height, width = frames.shape[1:3]
+    frames = plan.cut.cut(frames) if plan.cut else frames
+    colour = plan.view.modality != "depth"
     results = []
     for wanted in plan.indices:
         chosen = frames[np.searchsorted(indices, wanted)]
+        if plan.cut and colour:
+            chosen = plan.cut.paint(chosen, wanted, view, height, width)
         for position in positions:
-            cut = augment.apply(chosen, plan.outcome, view.size, view.fit, position, colour=plan.modality == "rgb")
-            results.append(cut)
+            result = augment.apply(chosen, plan.outcome, view.size, view.fit, position, colour=colour)
+            results.append(result)
     return np.stack(results)

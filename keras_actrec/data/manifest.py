@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_actrec import files
-from keras_actrec.errors import UserError
+from keras_actrec.errors import UnreadableVideoError, UserError
 
 SPLITS = ("train", "validation", "test", "unlabelled", "unknown")
 RATE = 30.0
@@ -41,9 +41,12 @@ class Clip:
         boxes: JSON file with a person box per frame, relative to the root.
         start_frame, end_frame: the stretch by frame numbers, in place of seconds: its first frame, counted from 0, and
             the one after its last; None for the file's own start or end.
+        cameras: files of further cameras of the same recording, relative to the root, separated by ";". The stretch
+            holds for each of them, by its own clock or count of frames. `depth` and `boxes` belong to `path`.
 
     Raises:
-        UserError: an unknown split, a stretch in both seconds and frames, or a frame number below 0.
+        UserError: an unknown split, a stretch in both seconds and frames, a frame number below 0, or a camera without
+            a file.
     """
 
     path: str
@@ -60,6 +63,7 @@ class Clip:
     boxes: str | None = None
     start_frame: int | None = None
     end_frame: int | None = None
+    cameras: str | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -69,9 +73,28 @@ class Clip:
             raise UserError(f"clip {self.path}: its stretch is given in seconds and in frames; expected one of them.")
         if frames and min(frames) < 0:
             raise UserError(f"clip {self.path}: frames are counted from 0, got {min(frames)}.")
+        if self.cameras is not None and not all(path.strip() for path in self.cameras.split(";")):
+            raise UserError(f"clip {self.path}: expected paths of cameras between ';', got '{self.cameras}'.")
 
     def __getitem__(self, column: str) -> Any:
         return getattr(self, column)
+
+    def seen_by(self, camera: int) -> Clip:
+        """Return the recording as another of its cameras has it: 0 is `path`, 1 the first of `cameras`.
+
+        What is known of `path` alone (frames, depth, boxes) is not known of the others.
+
+        Raises:
+            UnreadableVideoError: there is no such camera.
+        """
+        if camera == 0:
+            return self
+        others = [path.strip() for path in self.cameras.split(";")] if self.cameras else []
+        if not 0 < camera <= len(others):
+            count = f"{len(others) + 1} camera{'s' if others else ''}"
+            raise UnreadableVideoError(self.path, f"has {count}, camera {camera} was asked for (counted from 0)")
+        path = others[camera - 1]
+        return dataclasses.replace(self, path=path, frames=None, depth=None, boxes=None, cameras=None)
 
     @property
     def by_frames(self) -> bool:
@@ -99,6 +122,8 @@ class Clip:
 _FIELDS = tuple(field.name for field in dataclasses.fields(Clip))
 _NUMBERS = {"start_sec": float, "end_sec": float, "frames": int, "fps": float, "start_frame": int, "end_frame": int}
 _BY_FRAMES = ("start_frame", "end_frame")
+_LATER = (*_BY_FRAMES, "cameras")
+"""Fields that came later, in this order, at the end of `Clip`: manifests without them keep their hash and columns."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,15 +214,17 @@ class Manifest:
 
 
 def _row(clip: Clip) -> tuple[Any, ...]:
-    """Return what the hash takes of a clip: frame numbers only where there are any, as older manifests have none."""
+    """Return what the hash takes of a clip: frame numbers and cameras only where there are any (see `_LATER`)."""
     row = tuple(vars(clip).values())  # dataclasses.astuple copies deeply: slow for 260 000 clips
-    return row if clip.by_frames else row[: -len(_BY_FRAMES)]
+    row = row[: -len(_LATER)] + (row[-len(_LATER) : -1] if clip.by_frames else ())
+    return row if clip.cameras is None else (*row, clip.cameras)
 
 
 def write_csv(path: str | Path, folds: Sequence[Sequence[Clip]]) -> None:
     """Publish a manifest file. `folds[k]` holds the same clips in the same order, with the splits of fold k + 1."""
-    by_frames = any(clip.by_frames for clip in folds[0])
-    names = [name for name in _FIELDS if name != "split" and (by_frames or name not in _BY_FRAMES)]
+    by_frames, cameras = any(clip.by_frames for clip in folds[0]), any(clip.cameras for clip in folds[0])
+    absent = {"split", *(() if by_frames else _BY_FRAMES), *(() if cameras else ("cameras",))}
+    names = [name for name in _FIELDS if name not in absent]
     columns = names + [f"split_{number}" for number in range(1, len(folds) + 1)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

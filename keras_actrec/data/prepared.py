@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_actrec.data import prepared_record, remote, tfrecord
+from keras_actrec.data import boxes as box_files
+from keras_actrec.data import motion_store, prepared_record, remote, tfrecord
 from keras_actrec.data.decode import VideoInfo
 from keras_actrec.data.manifest import Clip, Manifest
 from keras_actrec.data.prepared_layout import (
@@ -42,7 +43,7 @@ from keras_actrec.data.prepared_layout import (
 )
 from keras_actrec.data.prepared_writer import Progress, write_missing
 from keras_actrec.data.quarantine import Quarantine
-from keras_actrec.data.source import FrameSource
+from keras_actrec.data.source import FrameSource, VideoSource
 from keras_actrec.errors import UnreadableVideoError, UserError
 
 CLIPS_PER_SHARD = 64
@@ -104,7 +105,7 @@ def prepare(
     if not complete:
         report = progress or (lambda done, total: None)
         write_missing(folder, receipt, clips, manifest.root, source, workers or os.cpu_count() or 1, report)
-    prepared = PreparedSource(target)
+    prepared = PreparedSource(target, manifest.root)
     prepared.check(manifest)
     if quarantine is not None:
         prepared.report_unreadable(clips, quarantine)
@@ -117,13 +118,18 @@ class PreparedSource:
     Thread-safe. Clips that could not be read when the cache was made raise the same error with the same reason.
     """
 
-    def __init__(self, address: str | Path) -> None:
+    def __init__(self, address: str | Path, root: str | Path | None = None) -> None:
         """Read the index.
+
+        Args:
+            address: folder or `s3://` address of the cache.
+            root: folder of the data set; only person boxes are read from it, which the cache does not hold.
 
         Raises:
             UserError: there is no cache, it is not complete, or shards are missing or cut short.
         """
         self.address = str(address)
+        self.root = None if root is None else Path(root)
         self._folder = remote.open_folder(address)
         self.receipt = read_receipt(self._folder)
         if self.receipt is None or not self._folder.exists("index.json"):
@@ -185,6 +191,37 @@ class PreparedSource:
             return prepared_record.decode(part, entry.frames_at, start, clip.path, wanted, size, modality)
         except (UserError, LookupError, ValueError, StopIteration) as error:
             raise UnreadableVideoError(clip.path, f"damaged record in the prepared cache: {error}") from error
+
+    def boxes(self, clip: Clip) -> np.ndarray:
+        """Return the person boxes of the stored frames: float64 (n, 4), shares of the frame (see `data.boxes`).
+
+        Boxes are shares, so those of the videos hold for frames of any size. Where the cache leaves frames out, or the
+        clip is a stretch of its file, the video itself says which boxes are meant.
+
+        Raises:
+            UnreadableVideoError: the box file, or the video where it is needed, is missing, damaged or another's.
+            UserError: the data set's root is not known.
+        """
+        entry, step = self._entry(clip), self.receipt.frame_step
+        if self.root is None:
+            raise UserError(
+                f"the prepared cache at {self.address} holds no person boxes, and where the data set lies is not known;"
+                " open the cache with the data set's root, or leave data.tailor out."
+            )
+        if step == 1 and clip.stretch == (None, None):
+            return box_files.read(self.root / clip.boxes, entry.frames)
+        found = VideoSource(self.root).boxes(clip)[::step]
+        if len(found) != entry.frames:
+            raise UnreadableVideoError(clip.path, f"{len(found)} boxes for {entry.frames} frames of the prepared cache")
+        return found
+
+    def motion_place(self, clip: Clip) -> motion_store.Place:
+        """Return where the movement of the clip is kept: on disk, if the cache's folder is on this machine."""
+        entry = self._entry(clip)
+        key, state = json.dumps(entry.key), f"{self._shards[entry.shard]['sha256']} {entry.offset}"
+        if isinstance(self._folder, remote.LocalFolder):
+            return motion_store.Place(motion_store.file_in(self._folder.path), key, state)
+        return motion_store.Place(None, key, f"{self.address} {state}")
 
     def _record(self, entry: Entry) -> prepared_record.Read:
         """Return a function that reads parts of a record's payload: each from its place, or all in one remote go."""

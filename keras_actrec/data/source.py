@@ -8,6 +8,7 @@ them; a shorter one is an unreadable clip.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from keras_actrec.data import decode
+from keras_actrec.data import boxes as box_files
+from keras_actrec.data import decode, motion_store
 from keras_actrec.data.decode import Size, VideoInfo
 from keras_actrec.data.image_sequence import DEPTH_RANGE_MM
 from keras_actrec.data.manifest import Clip
@@ -41,6 +43,16 @@ class FrameSource(Protocol):
         self, clip: Clip, indices: Sequence[int] | np.ndarray, size: Size = None, modality: Modality = "rgb"
     ) -> np.ndarray:
         """Return frames of the clip, counted from the start of its stretch: uint8 (T, H, W, C).
+
+        Raises:
+            UnreadableVideoError: with the reason.
+        """
+        ...
+
+    def boxes(self, clip: Clip) -> np.ndarray:
+        """Return the clip's person boxes: float64 (n, 4), a row per frame of its stretch (see `data.boxes`).
+
+        Only asked for where `clip.boxes` names a file. Left, top, right and bottom are shares of the frame.
 
         Raises:
             UnreadableVideoError: with the reason.
@@ -82,6 +94,22 @@ class VideoSource:
         if clip.depth is None:
             raise UnreadableVideoError(str(self._path(clip.path)), "no depth video")
         return self._read(clip.depth, self._within_depth(clip, numbers), size)[..., :1]
+
+    def boxes(self, clip: Clip) -> np.ndarray:
+        """Return the person boxes of the clip's frames (see `FrameSource`); the file has them for all of the video."""
+        frames = decode.probe(self._path(clip.path)).frames
+        first, stop = self._stretch(clip, frames)
+        return box_files.read(self._path(clip.boxes), frames)[first:stop]
+
+    def motion_place(self, clip: Clip) -> motion_store.Place:
+        """Return where the movement of the clip is kept: on disk, in the root."""
+        try:
+            status = self._path(clip.path).stat()
+        except OSError:
+            return motion_store.Place(None, str(self._path(clip.path)), "missing")
+        rate = clip.fps if clip.stretch != (None, None) else None  # decides which pictures of a folder are meant
+        key = json.dumps([clip.path, *clip.stretch, rate])
+        return motion_store.Place(motion_store.file_in(Path(self.root)), key, f"{status.st_size} {status.st_mtime_ns}")
 
     def _read(self, path: str, numbers: np.ndarray, size: Size) -> np.ndarray:
         whole = self._path(path)

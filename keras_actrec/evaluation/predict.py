@@ -93,14 +93,13 @@ def predict(
     labels = _labels(loader.clips, classes)
     targets: tuple[Target, ...] = getattr(loader, "targets", ())
     widths = {target.name: len(target.classes) for target in targets} or {LABEL: len(classes)}
-    forward = _Forward(model, max_clips_per_pass, widths)
+    forward = Forward(model, max_clips_per_pass, widths)
     rows = {name: [np.zeros((0, width), np.float32)] for name, width in widths.items()}
     found: list[np.ndarray] = [np.zeros(0, np.int64)]
     for inputs, indices in batches(loader):
         found.append(np.asarray(indices, np.int64))
-        means = forward.mean_probabilities({name: np.asarray(value) for name, value in inputs.items()})
-        for name, part in means.items():
-            rows[name].append(part)
+        for name, logits in forward.outputs(inputs).items():
+            rows[name].append(softmax(logits).mean(axis=1).astype(np.float32))
         if progress:
             progress(sum(map(len, found)), len(labels))
     indices = np.concatenate(found)
@@ -170,30 +169,42 @@ def arrange(model: Any, inputs: Mapping[str, np.ndarray]) -> Any:
 
 
 @dataclasses.dataclass
-class _Forward:
-    """Forward passes of one fixed size."""
+class Forward:
+    """Forward passes of one fixed size.
+
+    Attributes:
+        model: gives one output, called "label", or {name: output}; each (rows, width).
+        max_clips: largest number of views in one pass.
+        widths: what the model's outputs are called, and how wide each must be.
+        size: rows of a pass; settled by the first batch.
+    """
 
     model: Any
     max_clips: int
     widths: Mapping[str, int]
     size: int = 0
 
-    def mean_probabilities(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Map {name: (B, V, T, H, W, C)} to the mean probabilities of each head, float32 (B, K)."""
-        leading = {array.shape[:2] for array in inputs.values()}
+    def outputs(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Map a batch {name: (B, V, T, H, W, C)} to the model's outputs of each view, float32 (B, V, width).
+
+        Raises:
+            UserError: outputs of another width, or numbers that are NaN or infinite.
+        """
+        arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        leading = {array.shape[:2] for array in arrays.values()}
         if len(leading) != 1:
             raise UserError(f"all views must have equally many clips x crops; found (videos, views) {sorted(leading)}.")
         videos, views = leading.pop()
         if not videos:
-            return {name: np.zeros((0, width), np.float32) for name, width in self.widths.items()}
-        folded = {name: array.reshape(-1, *array.shape[2:]) for name, array in inputs.items()}
+            return {name: np.zeros((0, views, width), np.float32) for name, width in self.widths.items()}
+        folded = {name: array.reshape(-1, *array.shape[2:]) for name, array in arrays.items()}
         passes = list(self._passes(folded, videos * views))
-        means = {}
+        found = {}
         for name, width in self.widths.items():
-            logits = np.concatenate([part[name] for part in passes])
-            _check_logits(logits, width)
-            means[name] = softmax(logits).reshape(videos, views, -1).mean(axis=1).astype(np.float32)
-        return means
+            rows = np.concatenate([part[name] for part in passes]).astype(np.float32)
+            _check_outputs(rows, width)
+            found[name] = rows.reshape(videos, views, width)
+        return found
 
     def _passes(self, folded: Mapping[str, np.ndarray], rows: int) -> Iterator[dict[str, np.ndarray]]:
         if not self.size:
@@ -223,7 +234,7 @@ def _pad(array: np.ndarray, rows: int) -> np.ndarray:
     return array if not missing else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
-def _check_logits(logits: np.ndarray, num_classes: int) -> None:
+def _check_outputs(logits: np.ndarray, num_classes: int) -> None:
     if logits.ndim != 2 or logits.shape[1] != num_classes:
         raise UserError(
             f"the model gives outputs of shape {logits.shape[1:]}, the data set has {num_classes} classes; "

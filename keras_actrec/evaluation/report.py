@@ -18,7 +18,7 @@ from typing import Any
 
 from keras_actrec import files
 from keras_actrec.errors import UserError
-from keras_actrec.evaluation import class_sections, head_section, markup, sections
+from keras_actrec.evaluation import class_sections, head_section, markup, open_set_section, sections
 from keras_actrec.evaluation.markup import Safe
 from keras_actrec.evaluation.thumbnails import Example
 
@@ -65,6 +65,7 @@ def render(content: Content) -> str:
         sections.headline(metrics),
         head_section.heads(metrics),
         sections.time_order(metrics),
+        open_set_section.open_set(metrics),
         sections.training(content.history, metrics.get("best_epoch")),
         class_sections.confusions(metrics),
         class_sections.class_table(metrics),

@@ -172,7 +172,17 @@ def data(metrics: Metrics, counts: Mapping[str, Mapping[str, int]], quarantined:
     used = {"train", "validation", "test"} | lost.keys()
     rows = [[split, size, lost.get(split, 0) if split in used else None] for split, size in sizes.items()]
     summary = table(["Split", "Clips", "Unreadable"], rows, css="numbers")
-    return section("data", "Data", summary, _counts(counts), _quarantine(quarantined), _hash(metrics))
+    parts = [summary, _tailored(metrics), _counts(counts), _quarantine(quarantined), _hash(metrics)]
+    return section("data", "Data", *parts)
+
+
+def _tailored(metrics: Metrics) -> Safe:
+    """Return where the person boxes came from, if clips were cut towards people."""
+    if "tailor" not in metrics:
+        return Safe("")
+    origins = {name: count for name, count in metrics["tailor"]["boxes"].items() if count}
+    listed = ", ".join(f"{name} {count:,} clips" for name, count in origins.items())
+    return paragraph(f"Clips are cut towards the person. Person boxes: {listed or 'none'}.")
 
 
 def _counts(counts: Mapping[str, Mapping[str, int]]) -> Safe:

@@ -83,13 +83,13 @@ def reader(source: object, view: View) -> ReadFrames:
         source: a `data.source.FrameSource`.
         view: of the evaluation.
     """
-    from keras_actrec.data import sampling
+    from keras_actrec.data import assemble
 
     modality = "depth" if view.modality == "depth" else "rgb"
 
     def read(clip: Clip) -> np.ndarray:
-        indices = sampling.select(source.probe(clip).frames, view, clip=view.clips // 2)
-        return source.read(clip, thin(np.asarray(indices)), HEIGHT, modality)
+        indices = assemble.frames_of(clip, view, source, view.clips // 2)
+        return source.read(clip.seen_by(view.camera), thin(indices), HEIGHT, modality)
 
     return read
 

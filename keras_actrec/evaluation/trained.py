@@ -11,9 +11,9 @@ import numpy as np
 
 from keras_actrec import files
 from keras_actrec.config import RunConfig, load_config
-from keras_actrec.data import assemble, sampling
+from keras_actrec.data import assemble
 from keras_actrec.data.manifest import Clip
-from keras_actrec.data.source import VideoSource
+from keras_actrec.data.source import FrameSource, VideoSource
 from keras_actrec.data.views import View
 from keras_actrec.data.wanted import plain_views
 from keras_actrec.errors import UserError, did_you_mean
@@ -89,7 +89,7 @@ class Trained:
         row, source = Clip(path.name, None, "test", depth=path.name), VideoSource(path.parent, threads=None)
         info = source.probe(row)
         (pixels,) = assemble.assemble_evaluation(row, [view], source, assemble.Key(self.config.seed, 0, 0))
-        return Frames(pixels[number], self._indices(info.frames, number), info.fps, info.height, info.width)
+        return Frames(pixels[number], self._indices(row, source, number), info.fps, info.height, info.width)
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """Return what the network takes: uint8 (..., T, S, S, 3) -> float32 of the same shape."""
@@ -97,8 +97,8 @@ class Trained:
 
         return pipeline.normalize(np.asarray(pixels), self.view).numpy()
 
-    def _indices(self, frames: int, number: int) -> np.ndarray:
-        chosen = np.asarray(sampling.select(frames, self.view, clip=number))
+    def _indices(self, clip: Clip, source: FrameSource, number: int) -> np.ndarray:
+        chosen = assemble.frames_of(clip, self.view, source, number)
         rng = assemble.Key(self.config.seed, 0, 0).generator(assemble.SHUFFLE, number)
         return assemble.reorder(chosen, self.view.order, rng)
 
@@ -129,10 +129,15 @@ def open_trained(path: str | os.PathLike[str]) -> Trained:
     classes = tuple(files.read_json(directory / "manifest.lock")["classes"])
     from keras_actrec import models
 
-    if len(config.data.modalities) > 1 or config.data.targets != "label":
+    if len(config.data.modalities) > 1 or config.data.tempos or config.data.targets != "label":
         raise UserError(
-            f"{path} has a network with several inputs or heads (data.modalities, data.targets), which cannot be asked "
-            "about single videos yet; use `python -m keras_actrec evaluate`."
+            f"{path} has a network with several inputs or heads (data.modalities, data.tempos, data.targets), which "
+            "cannot be asked about single videos yet; use `python -m keras_actrec evaluate`."
+        )
+    if config.data.tailor is not None:
+        raise UserError(
+            f"{path} was trained on clips cut towards people (data.tailor), whose boxes are not known of a single "
+            "video; use `python -m keras_actrec evaluate`."
         )
     architecture = models.make_config_for(config.model.name, len(classes), config.data, config.model.options)
     (plain,) = plain_views(config.data, architecture.normalization)

@@ -89,6 +89,11 @@ class Member:
         workers: int,
     ) -> None:
         own = particle_config(config, index, str(folder), workers)
+        if own.training.objective != "cross_entropy":
+            raise UserError(
+                f"swarms are compared on cross entropy; training.objective is {own.training.objective}. A swarm of its "
+                "own (swarm_server.py) trains with any objective."
+            )
         self.index, self.config, self.failed_round = index, own, None
         self.run = RunDirectory.at(folder / name_of(index), own, manifest)
         architecture = fold.model_config_for(own, manifest)

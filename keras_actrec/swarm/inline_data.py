@@ -42,6 +42,15 @@ class RememberingSource:
         numbers = tuple(np.asarray(indices).reshape(-1).tolist())
         return self._recall((clip, numbers, size, modality), lambda: self._decode(clip, indices, size, modality), None)
 
+    def boxes(self, clip: Clip) -> np.ndarray:
+        """Return the person boxes of a clip; see `FrameSource`."""
+        return self._source.boxes(clip)
+
+    def motion_place(self, clip: Clip) -> Any:
+        """Return where the motion of a clip is kept, as the source that is remembered says; None: nowhere."""
+        place = getattr(self._source, "motion_place", None)
+        return None if place is None else place(clip)
+
     def _decode(self, clip: Clip, indices: Sequence[int] | np.ndarray, size: Size, modality: Modality) -> np.ndarray:
         frames = self._source.read(clip, indices, size, modality)
         frames.flags.writeable = False

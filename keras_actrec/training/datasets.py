@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from keras_actrec.config import DataConfig, RunConfig
-from keras_actrec.data import collections, prepared, remote
+from keras_actrec.data import collections, person_boxes, prepared, remote
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.prepared_layout import read_receipt
 from keras_actrec.data.quarantine import Quarantine
@@ -49,12 +49,23 @@ def open_source(data: DataConfig, manifest: Manifest) -> FrameSource:
     existing = read_receipt(remote.open_folder(data.prepared))
     quality = existing.quality if existing else DEFAULT_QUALITY
     prepare(data, manifest, data.prepared, data.prepared_short_side, quality)
-    return prepared.PreparedSource(data.prepared)
+    return prepared.PreparedSource(data.prepared, manifest.root)
 
 
 def videos(data: DataConfig, manifest: Manifest) -> VideoSource:
     """Return the videos themselves, read as a configuration says."""
     return VideoSource(manifest.root, depth_range_mm=data.depth_range_mm)
+
+
+def with_boxes(data: DataConfig, manifest: Manifest) -> tuple[Manifest, dict[str, int]]:
+    """Return the manifest with the person boxes by which clips are tailored, and how many come from where.
+
+    Boxes of a detector are made first where they are missing.
+    """
+    if data.tailor is None:
+        return manifest, {}
+    with Progress("detecting people", unit="clips") as progress:
+        return person_boxes.attach(manifest, data.tailor, videos(data, manifest), progress)
 
 
 def prepare(

@@ -19,7 +19,7 @@ from keras_actrec.data.targets import targets_of
 from keras_actrec.evaluation import provenance
 from keras_actrec.evaluation.provenance import Provenance
 from keras_actrec.models.joint import with_heads
-from keras_actrec.training import feature_cache, inputs, supervised, weights
+from keras_actrec.training import feature_cache, inputs, metric_learning, supervised, weights
 from keras_actrec.training.callbacks import Companion
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.inputs import Inputs
@@ -63,12 +63,18 @@ def run_fold(
     record_provenance(directory, manifest, starting_from(directory))
     fitted = fit(network, data, directory, hardware, companion)
     weights.save_model(network, directory.model)
+    repository = metric_learning.keep_repository(network, data, directory) if keeps_repository(config) else None
     directory.add_timing(training_sec=round(time.monotonic() - began, 1))
 
     baseline = run_baseline(directory, manifest, hardware) if config.evaluation.baseline else None
-    metrics = measure(network, data, directory, fitted, baseline)
+    metrics = measure(network, data, directory, fitted, baseline, repository=repository)
     directory.mark_finished()
     return metrics
+
+
+def keeps_repository(config: RunConfig) -> bool:
+    """Return whether a repository of codes belongs to a run."""
+    return metric_learning.is_asked_for(config.training) or config.training.repository is not None
 
 
 def build(
@@ -89,6 +95,8 @@ def build(
     seed_everything(config.seed, config.training.deterministic)
     with hardware.scope():
         network = models.build_from_config(config.model.name, architecture)
+        if metric_learning.is_asked_for(config.training):
+            network = metric_learning.prepare(network, config.training)
         if heads:
             network = with_heads(network, heads)
         backbones.synchronize(network, hardware.strategy is not None)
@@ -109,6 +117,8 @@ def fit(
     settings = directory.config.training
     if settings.regime == "transfer":
         return feature_cache.fit_head(network, data, settings, directory, hardware=hardware, companion=companion)
+    if metric_learning.is_asked_for(settings):
+        return metric_learning.fit(network, data, directory, hardware, companion)
     return supervised.fit(
         network,
         data.training(),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_actrec.config import RunConfig
-from keras_actrec.data import wanted
-from keras_actrec.data.manifest import Manifest
+from keras_actrec.config import RepositoryConfig, RunConfig
+from keras_actrec.data import fragments, wanted
+from keras_actrec.data.manifest import Clip, Manifest
 from keras_actrec.data.pipeline import Loader
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.data.source import FrameSource
@@ -27,6 +28,7 @@ class Inputs:
         source: gives the frames of a clip.
         quarantine: collects the clips that cannot be read.
         normalization: what the network's backbone expects (a `data.views.Normalization`).
+        boxes: how many clips have their person boxes from where, when clips are tailored.
     """
 
     config: RunConfig
@@ -34,6 +36,7 @@ class Inputs:
     source: FrameSource
     quarantine: Quarantine
     normalization: str
+    boxes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -47,9 +50,16 @@ class Inputs:
 
     def training(self) -> Loader:
         """Return shuffled, augmented batches of the training split."""
-        data, augmentation = self.config.data, self.config.data.augmentation
+        data, augmentation, settings = self.config.data, self.config.data.augmentation, self.config.training
         views = self.views(augmentation=augmentation.draws(), instances=data.instances)
-        return self._loader("train", views, shuffle=True, mixup=augmentation.mixup)
+        per_class = settings.metric.clips_per_class if settings.objective != "cross_entropy" else 0
+        return self._loader("train", views, shuffle=True, mixup=augmentation.mixup, clips_per_class=per_class)
+
+    def fragments(self) -> Loader:
+        """Return the training videos whose codes make the repository: up to w of each class, p views of each."""
+        settings = self.config.training.repository or RepositoryConfig()
+        chosen = fragments.choose(self.manifest.split("train"), settings.fragments, self.config.seed)
+        return self._loader("train", self.views(clips=settings.passes), clips=chosen)
 
     def plain(self, split: str) -> Loader:
         """Return one deterministic view of each clip of a split, for validation and for cached features."""
@@ -61,8 +71,16 @@ class Inputs:
         views = self.views(**{"clips": evaluation.clips, "crops": evaluation.crops, **changes})
         return self._loader(split, views, batch_size=evaluation.batch_size)
 
-    def _loader(self, split: str, views: tuple[View, ...], *, batch_size: int | None = None, **options: Any) -> Loader:
-        clips = self.manifest.split(split)
+    def _loader(
+        self,
+        split: str,
+        views: tuple[View, ...],
+        *,
+        clips: Sequence[Clip] | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> Loader:
+        clips = self.manifest.split(split) if clips is None else clips
         if not clips:
             raise UserError(
                 f"the data set '{self.manifest.name}' has no {split} clips in fold {self.manifest.fold}; "
@@ -86,11 +104,12 @@ def open_inputs(config: RunConfig, manifest: Manifest, quarantine: Quarantine, n
     """Open the frames of a data set; a prepared cache that is asked for and not there yet is made first.
 
     Raises:
-        UserError: depth is asked for, and no clip has any.
+        UserError: depth is asked for, and no clip has any; or person boxes that cannot be had.
     """
     if "depth" in config.data.modalities and not any(clip.depth for clip in manifest.clips):
         raise UserError(
             f"data.modalities asks for depth, but no clip of '{manifest.name}' has a depth video; check data.root, or "
             "the manifest's column depth, or set data.modalities: [rgb]."
         )
-    return Inputs(config, manifest, datasets.open_source(config.data, manifest), quarantine, normalization)
+    manifest, boxes = datasets.with_boxes(config.data, manifest)
+    return Inputs(config, manifest, datasets.open_source(config.data, manifest), quarantine, normalization, boxes)

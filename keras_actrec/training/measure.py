@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shlex
 from collections.abc import Iterator
@@ -14,9 +15,22 @@ from keras_actrec.config import dump_yaml
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.pipeline import Loader
 from keras_actrec.data.synthetic import TEMPORAL_PAIRS
-from keras_actrec.evaluation import flops, metrics, probes, report, results, throughput, thumbnails
+from keras_actrec.evaluation import (
+    codes,
+    flops,
+    metrics,
+    open_set,
+    probes,
+    report,
+    results,
+    throughput,
+    thumbnails,
+    velocity,
+)
 from keras_actrec.evaluation.predict import Predictions, predict
 from keras_actrec.evaluation.provenance import Contamination
+from keras_actrec.evaluation.repository import Repository
+from keras_actrec.training import datasets
 from keras_actrec.training.inputs import Inputs
 from keras_actrec.training.run_directory import RunDirectory
 from keras_actrec.training.supervised import Fitted
@@ -31,6 +45,7 @@ def measure(
     fitted: Fitted,
     baseline: dict[str, Any] | None,
     contamination: Contamination | None = None,
+    repository: Repository | None = None,
 ) -> dict[str, Any]:
     """Write `metrics.json` and `report.html`, and return the metrics.
 
@@ -41,6 +56,7 @@ def measure(
         fitted: which epoch it is.
         baseline: metrics of the single-frame baseline.
         contamination: test clips that the network has learnt from all the same, when several data sets overlap.
+        repository: codes by which the network recognises actions, where it keeps one.
     """
     test = predict(network, data.evaluation("test"))
     document = results.build(
@@ -55,10 +71,13 @@ def measure(
         quarantined=data.quarantine.entries,
         best_epoch=fitted.best_epoch,
         contamination=contamination,
+        extra=_extra(network, data, repository),
     )
     if data.config.evaluation.throughput:
         timed = throughput.measure(network, batch_size=data.config.training.batch_size)
         directory.add_timing(inference=timed.to_json())
+    if data.config.evaluation.velocity_videos:
+        directory.add_timing(velocity=_velocity(network, data))
     files.write_json(directory.metrics, document)
     write_report(directory, data, document, test)
     return document
@@ -76,8 +95,36 @@ def evaluate_split(network: keras.Model, data: Inputs, split: str, contamination
         test=test_details(predictions, data),
         quarantined=data.quarantine.entries,
         contamination=contamination,
-        extra={"split": split},
+        extra={"split": split, **_tailoring(data)},
     )
+
+
+def _extra(network: keras.Model, data: Inputs, repository: Repository | None) -> dict[str, Any]:
+    """Return what only some runs have: how unknown classes are told from known ones, and where boxes came from."""
+    wanted = data.config.evaluation.open_set and data.manifest.split("unknown") and not data.targets
+    known_from_unknown = {"open_set": _open_set(network, data, repository)} if wanted else {}
+    return {**known_from_unknown, **_tailoring(data)}
+
+
+def _open_set(network: keras.Model, data: Inputs, repository: Repository | None) -> dict[str, Any]:
+    known, unknown = (
+        codes.encode(network, data.evaluation(split), codes_needed=repository is not None)
+        for split in ("test", "unknown")
+    )
+    return open_set.measure(known, unknown, data.manifest.classes, repository)
+
+
+def _velocity(network: keras.Model, data: Inputs) -> dict[str, Any]:
+    """Time test videos from file to answer, one after the other; a prepared cache is passed over."""
+    config = data.config
+    evaluation = data.evaluation("test")
+    source = dataclasses.replace(datasets.videos(config.data, data.manifest), threads=None)
+    clips = data.manifest.split("test")[: config.evaluation.velocity_videos]
+    return velocity.measure(network, evaluation.views, source, clips).to_json()
+
+
+def _tailoring(data: Inputs) -> dict[str, Any]:
+    return {} if data.config.data.tailor is None else {"tailor": {"boxes": dict(data.boxes)}}
 
 
 def size_of(network: keras.Model) -> dict[str, int | None]:

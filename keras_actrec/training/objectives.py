@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_actrec.training.learner import LOGITS, Learner
+
 LOSS = "weighted_loss"
 """Name of the metric that stands for the validation loss where batches have rows of weight 0."""
 _MEANS = ("accuracy", "top5")
@@ -18,11 +20,13 @@ def objectives(model: keras.Model, label_smoothing: float, *, weighted: bool) ->
     With several heads the loss is the mean of theirs, so that a learning rate means the same as for one.
 
     Args:
-        model: gives logits (B, K), or {name of the head: logits}.
+        model: gives logits (B, K), or {name of the head: logits}; or a `Learner`, which knows its loss.
         label_smoothing: share of the label that is spread over all classes.
         weighted: whether validation batches have rows of weight 0, which Keras' own loss would count.
     """
     outputs = model.output
+    if isinstance(model, Learner):
+        return {"weighted_metrics": _metrics(outputs[LOGITS].shape[-1], label_smoothing, weighted)}
     if not isinstance(outputs, dict):
         return {
             "loss": _loss(label_smoothing),
@@ -56,8 +60,9 @@ def row_of(logs: Mapping[str, Any], heads: tuple[str, ...] = ()) -> dict[str, fl
 
 
 def head_names(model: keras.Model) -> tuple[str, ...]:
-    """Return the names of a network's heads; nothing for a network with one."""
-    return tuple(model.output) if isinstance(model.output, dict) else ()
+    """Return the names of a network's heads; nothing for a network with one, whatever else it tells."""
+    several = isinstance(model.output, dict) and not isinstance(model, Learner)
+    return tuple(model.output) if several else ()
 
 
 def of_head(row: Mapping[str, float], head: str) -> dict[str, float]:

@@ -6,6 +6,7 @@
     manifest.lock      the clips of the run, with their hash
     history.csv, timing.json, metrics.json, report.html, log.txt, quarantine.json
     checkpoints/, tensorboard/, model.keras
+    repository.safetensors  codes of the actions, where a repository is kept
     finished.json      there when the run has ended
     baseline/          a run of the same shape, for the comparison
 """
@@ -224,6 +225,11 @@ class RunDirectory:
     def model(self) -> Path:
         """The network that is kept."""
         return self.path / "model.keras"
+
+    @property
+    def repository(self) -> Path:
+        """The codes of the actions that the network recognises, beside the model."""
+        return self.path / "repository.safetensors"
 
     @property
     def quarantine(self) -> Path:

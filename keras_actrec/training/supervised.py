@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -50,6 +50,7 @@ def fit(
     hardware: Hardware,
     quarantine: Quarantine | None = None,
     companion: Companion | None = None,
+    before_validation: Sequence[keras.callbacks.Callback] = (),
 ) -> Fitted:
     """Train a model, from the start or from the newest state in `run.checkpoints`, and give it its best weights.
 
@@ -65,12 +66,21 @@ def fit(
         hardware: from `distribution.set_up`.
         quarantine: of the loaders, to tell after each epoch how many clips could not be read.
         companion: is told of each batch and epoch, and may change the weights between two epochs.
+        before_validation: callbacks that see the weights which are validated, and may change the frozen ones.
 
     Raises:
         UserError: the loss is not finite, no clip can be read, or the checkpoints belong to something else.
     """
     trainer = Trainer(
-        model, train, validation, settings, run, hardware=hardware, quarantine=quarantine, companion=companion
+        model,
+        train,
+        validation,
+        settings,
+        run,
+        hardware=hardware,
+        quarantine=quarantine,
+        companion=companion,
+        before_validation=before_validation,
     )
     trainer.train(settings.epochs)
     return trainer.finish()
@@ -96,6 +106,7 @@ class Trainer:
         hardware: Hardware,
         quarantine: Quarantine | None = None,
         companion: Companion | None = None,
+        before_validation: Sequence[keras.callbacks.Callback] = (),
     ) -> None:
         hardware.check(model)
         _check_replicas(settings, hardware)
@@ -103,6 +114,7 @@ class Trainer:
         self._model, self._train, self._validation = model, train, validation
         self._settings, self._run, self._hardware = settings, run, hardware
         self._quarantine, self._companion = quarantine, companion
+        self._before_validation = tuple(before_validation)
         self._checkpoints = Checkpoints(run.checkpoints, provenance(run))
         self.progress = self._checkpoints.restore_state(model)
         callbacks.write_history(run, self.progress)
@@ -112,7 +124,10 @@ class Trainer:
     def train(self, epochs: int) -> Progress:
         """Go on until `epochs` epochs are done, or early stopping ends the run; return the progress."""
         if self.progress.epochs < epochs and not self.progress.stopped:
-            self.progress = _run(self._model, self._train, self._validation, self._keeper(), epochs, self._hardware)
+            preparations = callbacks.EvaluateAverages(), *self._before_validation
+            self.progress = _run(
+                self._model, self._train, self._validation, preparations, self._keeper(), epochs, self._hardware
+            )
         return self.progress
 
     def finish(self) -> Fitted:
@@ -192,6 +207,7 @@ def _run(
     model: keras.Model,
     train: Batches,
     validation: Batches,
+    preparations: Sequence[keras.callbacks.Callback],
     keep: callbacks.KeepState,
     epochs: int,
     hardware: Hardware,
@@ -213,7 +229,7 @@ def _run(
                 callbacks=[
                     callbacks.SetEpoch(train, run.config.seed),
                     callbacks.FiniteLoss(),
-                    callbacks.EvaluateAverages(),
+                    *preparations,
                     keep,
                 ],
                 verbose=1 if sys.stdout.isatty() else 0,

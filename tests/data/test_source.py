@@ -1,5 +1,6 @@
 """Clips of a manifest as frames: whole files, stretches of files, depth."""
 
+import json
 from pathlib import Path
 
 import av
@@ -70,6 +71,36 @@ def test_depth(root: Path) -> None:
         source.read(Clip("rgb.mp4", "a", "train"), [0], modality="depth")
     with pytest.raises(ValueError, match="difference"):
         source.read(clip, [0], modality="difference")
+
+
+@pytest.mark.parametrize(
+    "stretch, first, count",
+    [
+        ({}, 0, 50),
+        ({"start_sec": 0.4, "end_sec": 0.8}, 10, 10),
+        ({"start_frame": 7, "end_frame": 9}, 7, 2),
+        ({"start_frame": 48, "end_frame": 90}, 48, 2),
+    ],
+)
+def test_boxes_of_a_stretch(root: Path, tmp_path: Path, stretch: dict[str, float], first: int, count: int) -> None:
+    """Frame n's box begins at n of 100 pixels; nobody is seen in frame 12, and the last frame's box is missing."""
+    rows = [None if n == 12 else [n, 1, n + 10, 40] for n in range(49)]
+    (tmp_path / "boxes.json").write_text(json.dumps({"width": 100, "height": 50, "boxes": rows}))
+    (tmp_path / "rgb.mp4").symlink_to(root / "rgb.mp4")
+    found = VideoSource(tmp_path).boxes(Clip("rgb.mp4", "a", "train", boxes="boxes.json", **stretch))
+    expected = np.array([[n / 100, 0.02, (n + 10) / 100, 0.8] for n in range(first, first + count)])
+    expected[[n for n in range(count) if first + n in (12, 49)]] = np.nan
+    np.testing.assert_allclose(found, expected)
+
+
+def test_a_further_camera_is_a_source_of_its_own(root: Path) -> None:
+    """The stretch holds for it, by its own clock; depth and boxes are the first camera's."""
+    clip = Clip("rgb.mp4", "a", "train", start_sec=0.4, depth="rgb.mp4", boxes="b.json", cameras="x.mp4;depth.mp4")
+    seen = clip.seen_by(2)
+    assert (seen.path, seen.depth, seen.boxes, seen.start_sec) == ("depth.mp4", None, None, 0.4)
+    assert number_of(VideoSource(root).read(seen, [0])[0]) == 39
+    places = {VideoSource(root).motion_place(part).key for part in (clip, seen)}
+    assert len(places) == 2
 
 
 @pytest.mark.parametrize("call", ["probe", "read"])

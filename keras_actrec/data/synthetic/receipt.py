@@ -9,6 +9,7 @@ from typing import Any
 
 from keras_actrec import files
 from keras_actrec.config import StickActions
+from keras_actrec.data import motion_store
 from keras_actrec.errors import UserError
 
 GENERATOR = "stick-actions"
@@ -67,7 +68,8 @@ def _refuse_other_files(root: Path) -> None:
         raise UserError(
             f"expected a folder to render {GENERATOR} into, but {root} is a file; choose another data.root."
         )
-    strangers = sorted(entry.name for entry in root.iterdir() if entry.name != LOCK) if root.is_dir() else []
+    ours = {LOCK, motion_store.FOLDER}
+    strangers = sorted(entry.name for entry in root.iterdir() if entry.name not in ours) if root.is_dir() else []
     if strangers:
         raise UserError(
             f"{root} holds files that {GENERATOR} did not render, such as {strangers[0]}; "

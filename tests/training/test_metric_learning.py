@@ -1,0 +1,251 @@
+"""Training of codes: what is minimised, where the centres come from, and that accuracy is that of the nearest one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import toys
+
+from keras_actrec import losses, tensor_file
+from keras_actrec.config import MetricConfig, TrainingConfig, parse_config
+from keras_actrec.data.manifest import Clip
+from keras_actrec.errors import UserError
+from keras_actrec.evaluation import codes, repository
+from keras_actrec.models.codes import encoder_of
+from keras_actrec.training import distribution, metric_learning, seeding
+from keras_actrec.training.learner import Learner
+from keras_actrec.training.run_directory import RunDirectory
+
+CLASSES = ("class_0", "class_1", "class_2")
+
+
+@dataclasses.dataclass
+class Loader(toys.ArrayLoader):
+    """An `ArrayLoader` that can be evaluated, too."""
+
+    classes: tuple[str, ...] = CLASSES
+    split: str = "train"
+
+    def evaluation_dataset(self) -> Iterator[Any]:
+        for start in range(0, len(self.clips), self.batch_size):
+            rows = np.arange(start, min(start + self.batch_size, len(self.clips)))
+            yield {"rgb": self.clips[rows][:, None]}, rows
+
+
+class Evaluated(Loader):
+    """The same arrays as `clips` with labels, which evaluation looks up."""
+
+    def evaluation_dataset(self) -> Iterator[Any]:
+        for start in range(0, len(self.arrays), self.batch_size):
+            rows = np.arange(start, min(start + self.batch_size, len(self.arrays)))
+            yield {"rgb": self.arrays[rows][:, None]}, rows
+
+
+def evaluated(clips: np.ndarray, targets: np.ndarray) -> Any:
+    loader = Evaluated(clips, targets, shuffle=False)
+    loader.arrays = clips
+    rows = [Clip(f"{n}.avi", CLASSES[label], "train") for n, label in enumerate(targets.argmax(axis=1))]
+    return SimpleNamespace(
+        clips=rows, classes=CLASSES, evaluation_dataset=loader.evaluation_dataset, dataset=loader.dataset
+    )
+
+
+class Data:
+    """What metric learning takes of `Inputs`."""
+
+    def __init__(self) -> None:
+        self.train, self.checked = toys.make_arrays(24), toys.make_arrays(12, seed=1)
+        self.quarantine = None
+        self.manifest = SimpleNamespace(classes=CLASSES)
+
+    def training(self) -> Loader:
+        return Loader(*self.train, batch_size=12)
+
+    def plain(self, split: str) -> Any:
+        assert split == "validation"
+        loader = Loader(*self.checked, shuffle=False)
+        rows = evaluated(*self.checked)
+        loader.evaluation_dataset = rows.evaluation_dataset
+        return loader
+
+    def validation(self) -> Any:
+        return evaluated(*self.checked)
+
+    def fragments(self) -> Any:
+        return evaluated(*self.train)
+
+
+def settings(**changes: Any) -> TrainingConfig:
+    return TrainingConfig(**{"objective": "n_pair", "batch_size": 12, "epochs": 6, **changes})
+
+
+def prepared(wish: TrainingConfig) -> keras.Model:
+    seeding.seed_everything(0)
+    return metric_learning.prepare(toys.make_network(dropout=0.0), wish)
+
+
+def one_batch() -> tuple[np.ndarray, np.ndarray]:
+    clips, targets = toys.make_arrays(12)
+    return clips, targets
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        (settings(), lambda z, y: losses.n_pair_of_batch(z, y)),
+        (settings(metric=MetricConfig(semi_hard=True)), lambda z, y: losses.n_pair_of_batch(z, y, True)),
+        (
+            settings(metric=MetricConfig(code_penalty=0.5)),
+            lambda z, y: losses.n_pair_of_batch(z, y) + 0.5 * keras.ops.mean(keras.ops.sum(z**2, axis=1)),
+        ),
+        (
+            settings(metric=MetricConfig(normalize=True, temperature=0.25)),
+            lambda z, y: losses.n_pair_of_batch(z / 0.5, y),
+        ),
+        (
+            settings(objective="supervised_contrastive", metric=MetricConfig(temperature=0.3)),
+            lambda z, y: losses.supervised_contrastive(z, y, 0.3),
+        ),
+    ],
+    ids=["n_pair", "semi_hard", "penalty", "normalized", "contrastive"],
+)
+def test_the_loss_is_the_one_that_is_asked_for(wish: TrainingConfig, expected: Any) -> None:
+    clips, targets = one_batch()
+    network = prepared(wish)
+    learner = metric_learning.learner_of(network, wish)
+    code = encoder_of(network)(clips)
+    got = learner.compute_loss(clips, targets, learner(clips, training=False), training=True)
+    np.testing.assert_allclose(float(got), float(expected(code, keras.ops.convert_to_tensor(targets))), rtol=1e-5)
+
+
+def test_validation_measures_the_logits() -> None:
+    clips, targets = one_batch()
+    learner = metric_learning.learner_of(prepared(settings()), settings())
+    outputs = learner(clips, training=False)
+    expected = keras.losses.CategoricalCrossentropy(from_logits=True)(targets, outputs["logits"])
+    got = learner.compute_loss(clips, targets, outputs, training=False)
+    np.testing.assert_allclose(float(got), float(expected), rtol=1e-6)
+
+
+def test_a_regime_must_say_what_it_minimises() -> None:
+    clip = keras.Input((3,))
+    learner = Learner(clip, {"logits": keras.layers.Dense(2)(clip)})
+    with pytest.raises(NotImplementedError, match="does not say what it minimises"):
+        learner.compute_loss(y=np.eye(2), y_pred=learner(np.ones((2, 3))), training=True)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Any:
+    config = toys.make_config(
+        tmp_path / "runs",
+        objective="n_pair",
+        epochs=6,
+        batch_size=12,
+        optimizer={"name": "adam", "learning_rate": 0.02},
+        metric={"code": 5},
+        repository={"fragments": 8, "false_accepts": 0.25},
+    )
+    data = Data()
+    hardware = distribution.set_up(config.training)
+    with RunDirectory.create(config, toys.make_manifest(tmp_path)) as run:
+        network = prepared(config.training)
+        fitted = metric_learning.fit(network, data, run, hardware)
+        yield SimpleNamespace(network=network, fitted=fitted, data=data, run=run)
+
+
+def test_codes_are_learnt_and_the_nearest_centre_answers(trained: Any) -> None:
+    encoded = codes.encode(trained.network, trained.data.fragments())
+    checked = codes.encode(trained.network, trained.data.validation())
+    centres = np.stack([encoded.mean()[encoded.labels == label].mean(axis=0) for label in range(3)])
+    distances = ((checked.mean()[:, None] - centres) ** 2).sum(axis=-1)
+    accuracy = (distances.argmin(axis=1) == checked.labels).mean()
+    assert accuracy > 0.9
+    best = trained.fitted.rows[trained.fitted.best_epoch - 1]
+    # The kept classifier is that of the best epoch, and what was logged then is what the nearest centre gives.
+    assert best["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    np.testing.assert_array_equal(checked.logits[:, 0].argmax(axis=1), distances.argmin(axis=1))
+    assert trained.fitted.rows[-1]["loss"] < 0.5 * trained.fitted.rows[0]["loss"]
+    assert set(best) == {"learning_rate", "loss", "accuracy", "top5", "val_loss", "val_accuracy", "val_top5"}
+
+
+def test_the_repository_is_kept_beside_the_model(trained: Any) -> None:
+    trained.data.plain = lambda split: trained.data.validation()
+    made = metric_learning.keep_repository(trained.network, trained.data, trained.run)
+    kept = repository.load(trained.run.repository, repository.model_digest(trained.network), 5)
+    assert kept.names == CLASSES
+    assert len(kept.codes) == 24
+    np.testing.assert_array_equal(kept.gammas, made.gammas)
+    checked = codes.encode(trained.network, trained.data.validation())
+    found, _ = kept.nearest(checked.mean())
+    np.testing.assert_array_equal(found, checked.logits[:, 0].argmax(axis=1))
+    calibration = kept.calibration()
+    assert calibration.false_accepts <= 0.25
+
+
+def test_a_repository_of_other_weights_is_refused(trained: Any) -> None:
+    trained.data.plain = lambda split: trained.data.validation()
+    metric_learning.keep_repository(trained.network, trained.data, trained.run)
+    trained.network.get_layer("code").set_weights(
+        [weight + 0.01 for weight in trained.network.get_layer("code").get_weights()]
+    )
+    with pytest.raises(UserError, match="was made with another model"):
+        repository.load(trained.run.repository, repository.model_digest(trained.network))
+
+
+def test_a_class_that_cannot_be_read_lies_in_the_middle(trained: Any) -> None:
+    data = trained.data
+    fragments = data.fragments()
+    fragments.clips = [dataclasses.replace(clip, label="class_0") for clip in fragments.clips]
+    encoded = codes.encode(trained.network, fragments)
+    metric_learning.place_centres(trained.network, encoded)
+    kernel, bias = trained.network.get_layer("logits").get_weights()
+    assert np.isfinite(kernel).all() and np.isfinite(bias).all()
+    np.testing.assert_allclose(kernel[:, 1], kernel[:, 2])
+
+
+def test_the_state_holds_the_centres(trained: Any) -> None:
+    """They are weights of the network, so that a resumed run validates with the same ones."""
+    states = sorted(trained.run.checkpoints.glob("state-*"))
+    arrays, _ = tensor_file.load(states[-1])
+    assert any(name.endswith("logits/kernel") for name in arrays)
+
+
+def test_devices_must_not_part_pairs(tmp_path: Path) -> None:
+    config = toys.make_config(tmp_path / "runs", objective="n_pair", batch_size=12)
+    four = SimpleNamespace(replicas=4, scope=None)
+    run = RunDirectory.create(config, toys.make_manifest(tmp_path))
+    with run, pytest.raises(UserError, match="multiple of 8, at least 16"):
+        metric_learning.fit(prepared(config.training), Data(), run, four)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"training": {"objective": "n_pair", "batch_size": 7}}, "batch_size must hold metric.clips_per_class"),
+        ({"training": {"objective": "n_pair", "batch_size": 2}}, "clips of at least two classes"),
+        ({"training": {"objective": "n_pair", "regime": "transfer"}}, "trains end to end"),
+        (
+            {"training": {"objective": "n_pair"}, "data": {"augmentation": {"mixup": 0.2}}},
+            "compares clips of one class each",
+        ),
+        ({"training": {"objective": "n_pair"}, "data": {"targets": "verb_noun"}}, "knows one label per clip"),
+        ({"training": {"repository": {}}, "joint": [{"root": "other"}]}, "training.repository knows one label"),
+        ({"training": {"objective": "npair"}}, "training.objective"),
+        ({"training": {"repository": {"false_accepts": 1}}}, "training.repository.false_accepts"),
+        ({"data": {"tempos": [3, 5], "cameras": [0]}}, "expected one for each of the 2 tempos, got 1"),
+        ({"data": {"tempos": [3, 5], "modalities": ["rgb", "depth"]}}, "each input shows one modality"),
+        ({"data": {"tempos": [3, 5], "cameras": [0, 1], "prepared": "x"}}, "holds the first camera alone"),
+        ({"data": {"tailor": {"decay": 1.5}}}, "data.tailor.decay"),
+    ],
+)
+def test_mistakes_in_the_configuration(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_config(document)
+    assert message in str(error.value)
