@@ -59,6 +59,8 @@ class MetricConfig(Section):
     """Length of the code that a network without one gets before its classifier."""
     semi_hard: bool = False
     """`n_pair`: only negatives less like the anchor than its positive count, where there are any."""
+    standardize: bool = False
+    """Bring each number of the code to mean 0 and variance 1 over the batch (batch normalisation without weights)."""
     normalize: bool = False
     """Codes are brought to length 1 before they are compared; with `n_pair`, then divided by `temperature`."""
     temperature: Positive = 0.1

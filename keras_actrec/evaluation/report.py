@@ -66,7 +66,7 @@ def render(content: Content) -> str:
         head_section.heads(metrics),
         sections.time_order(metrics),
         open_set_section.open_set(metrics),
-        sections.training(content.history, metrics.get("best_epoch")),
+        sections.training(content.history, metrics.get("best_epoch"), metrics.get("objective", "cross_entropy")),
         class_sections.confusions(metrics),
         class_sections.class_table(metrics),
         class_sections.calibration(metrics),

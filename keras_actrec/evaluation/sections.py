@@ -156,13 +156,21 @@ def _pairs(metrics: Metrics) -> Safe:
     )
 
 
-def training(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Safe:
-    """Return the curves over the epochs."""
+OF_ITS_OWN = (
+    "Training minimises {}, a loss of codes; the validation loss is the cross entropy of the logits that the classes' "
+    "centres give, so the two curves are not of one kind. Training accuracy is measured with the centres of the epoch "
+    "before."
+)
+
+
+def training(history: Sequence[Mapping[str, float]], best_epoch: int | None, objective: str = "cross_entropy") -> Safe:
+    """Return the curves over the epochs; what was minimised is said where it is not the cross entropy."""
     figures = plots.curves(history, best_epoch)
     parts = [tag("div", tag("h3", title), plot(figure, title), css="half") for title, figure in figures.items()]
     chosen = "The dotted line marks the epoch that validation chose; its weights were kept and measured."
     words = paragraph(chosen, css="small") if best_epoch is not None else ""
-    return section("training", "Training", words, tag("div", *parts, css="halves thirds")) if parts else Safe("")
+    other = paragraph(OF_ITS_OWN.format(objective), css="small") if objective != "cross_entropy" else ""
+    return section("training", "Training", words, other, tag("div", *parts, css="halves thirds")) if parts else Safe("")
 
 
 def data(metrics: Metrics, counts: Mapping[str, Mapping[str, int]], quarantined: Sequence[Any]) -> Safe:

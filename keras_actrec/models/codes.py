@@ -19,7 +19,7 @@ def encoder_of(network: keras.Model) -> keras.Model:
     return keras.Model(network.inputs, _code(network), name=f"{network.name}_encoder")
 
 
-def with_code(network: keras.Model, width: int, normalize: bool = False) -> keras.Model:
+def with_code(network: keras.Model, width: int, normalize: bool = False, standardize: bool = False) -> keras.Model:
     """Return a network with a linear layer "code" before its classifier, which is new and frozen.
 
     The classifier is to be filled with the classes' centres (`as_classifier`), so that it finds the nearest one. A
@@ -29,6 +29,8 @@ def with_code(network: keras.Model, width: int, normalize: bool = False) -> kera
         network: any architecture of the package, with one head.
         width: length of the code, D.
         normalize: bring codes to length 1.
+        standardize: bring each number of the code to mean 0 and variance 1 over the batch, before that. What all codes
+            have in common tells nothing, and takes long to unlearn where codes are compared by their products.
 
     Returns:
         The same inputs and layers up to the code; logits (B, K).
@@ -39,6 +41,8 @@ def with_code(network: keras.Model, width: int, normalize: bool = False) -> kera
     code = _code(network)
     if not any(layer.name == CODE for layer in network.layers):
         code = keras.layers.Dense(width, name=CODE)(code)
+    if standardize:
+        code = keras.layers.BatchNormalization(center=False, scale=False, dtype="float32", name="standard_code")(code)
     if normalize:
         code = keras.layers.UnitNormalization(name="unit_code")(code)
     classes = network.output.shape[-1]

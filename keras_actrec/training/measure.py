@@ -103,7 +103,9 @@ def _extra(network: keras.Model, data: Inputs, repository: Repository | None) ->
     """Return what only some runs have: how unknown classes are told from known ones, and where boxes came from."""
     wanted = data.config.evaluation.open_set and data.manifest.split("unknown") and not data.targets
     known_from_unknown = {"open_set": _open_set(network, data, repository)} if wanted else {}
-    return {**known_from_unknown, **_tailoring(data)}
+    objective = data.config.training.objective
+    trained_by = {} if objective == "cross_entropy" else {"objective": objective}
+    return {**known_from_unknown, **trained_by, **_tailoring(data)}
 
 
 def _open_set(network: keras.Model, data: Inputs, repository: Repository | None) -> dict[str, Any]:

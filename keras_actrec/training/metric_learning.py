@@ -69,7 +69,8 @@ def is_asked_for(settings: TrainingConfig) -> bool:
 
 def prepare(network: keras.Model, settings: TrainingConfig) -> keras.Model:
     """Return the network with a code and a frozen classifier, as metric learning wants it; call it in the scope."""
-    return with_code(network, settings.metric.code, settings.metric.normalize)
+    metric = settings.metric
+    return with_code(network, metric.code, metric.normalize, metric.standardize)
 
 
 def learner_of(network: keras.Model, settings: TrainingConfig) -> CodeLearner:

@@ -62,7 +62,7 @@ def test_what_the_run_leaves(run: Path) -> None:
     timing = json.loads((run / "timing.json").read_text())
     assert timing["velocity"]["videos_per_sec"] > 0
     page = (run / "report.html").read_text()
-    for words in ("Unknown actions", "person boxes"):
+    for words in ("Unknown actions", "person boxes", "training minimises n_pair"):
         assert words.lower() in page.lower()
 
 

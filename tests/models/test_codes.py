@@ -50,6 +50,15 @@ def test_codes_of_length_one() -> None:
     np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
 
 
+def test_standardised_codes() -> None:
+    """In training each number has mean 0 and variance 1 over the batch, whatever all codes have in common."""
+    coded = with_code(models.build_model("r3d_18", 3, **TINY), width=5, standardize=True)
+    coded.get_layer("code").set_weights([coded.get_layer("code").get_weights()[0] * 30, np.full(5, 100.0)])
+    codes = keras.ops.convert_to_numpy(encoder_of(coded)(clips(6), training=True))
+    np.testing.assert_allclose(codes.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(codes.std(axis=0), 1, atol=0.2)
+
+
 def test_a_code_of_its_own_is_kept() -> None:
     clip = keras.Input((4,), name="rgb")
     code = keras.layers.Dense(7, name="code")(clip)
