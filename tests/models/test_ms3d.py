@@ -204,6 +204,7 @@ def received(network: keras.Model) -> dict[str, list[str]]:
 # --- Full size --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_full_size_with_the_weights_of_a_file(tmp_path: Path) -> None:
     """10.5 M parameters; the dense blocks start as DenseNet-121, cut and inflated, stem and head at random."""
     source = keras.applications.DenseNet121(weights=None, include_top=False, input_shape=(32, 32, 3))

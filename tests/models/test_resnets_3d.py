@@ -212,7 +212,7 @@ def test_imagenet_weights_are_inflated(inflation: str, monkeypatch: pytest.Monke
         ("i3d_resnet50", {"depths": [3, 4, 6]}, "temporal_kernels: expected one for each of 3 stages (depths), got 4"),
         ("i3d_resnet50", {"base_width": 32}, "base_width 64; got (3, 4, 6, 3) and 32. Set weights: none"),
         ("i3d_resnet50", {"depths": [3, 4, 23, 3]}, "a ResNet-50's, depths (3, 4, 6, 3)"),
-        ("i3d_resnet50", {"inflation": "center"}, "inflation: input should be 'mean' or 'centre'"),
+        ("i3d_resnet50", {"inflation": "center"}, "inflation: input should be 'mean', 'centre' or 'first'"),
         ("i3d_resnet50", {"temporal_padding": "repeat"}, "temporal_padding: input should be 'zeros' or 'edge'"),
         ("r3d_50", {"weights": "imagenet"}, "set stride_on: 1x1"),
         ("r3d_18", {"temporal_kernels": [[3], [3], [3], [2]]}, "odd sizes, got 2"),
