@@ -20,6 +20,8 @@ import numpy as np
 from keras_actrec import files
 from keras_actrec.errors import UnreadableVideoError
 
+DETECTED = "boxes-yolov8"
+"""Folder in a data set's root for the box files that a detector made; no class of videos."""
 TOLERATED_FRAMES = 2
 TOLERATED_SHARE = 0.1
 """By how many frames, or by which share of the video's, the number of boxes may differ from that of the frames: counts

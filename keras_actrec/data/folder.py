@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from keras_actrec.data import boxes
 from keras_actrec.data.manifest import Clip
 from keras_actrec.data.splits import carve, group_key
 from keras_actrec.errors import UserError
@@ -33,7 +34,7 @@ _SPLIT_FOLDERS = {
     "validation": "validation",
     "test": "test",
 }
-_IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx", boxes.DETECTED})
 
 
 def read_folder(

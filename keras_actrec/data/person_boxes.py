@@ -27,7 +27,7 @@ from keras_actrec.data.source import FrameSource, VideoSource
 from keras_actrec.errors import UnreadableVideoError, UserError
 from keras_actrec.locking import Lock
 
-FOLDER = "boxes-yolov8"
+FOLDER = boxes.DETECTED
 RECEIPT, UNREADABLE = "detector.json", "unreadable.json"
 LOCK = ".lock"
 FRAMES = 32

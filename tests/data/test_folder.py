@@ -28,6 +28,12 @@ def splits_of(clips: list[Clip]) -> dict[str, str]:
     return {clip.path: clip.split for clip in clips}
 
 
+def test_what_the_package_keeps_beside_the_videos_is_no_class(tmp_path: Path) -> None:
+    before = read_folder(filled(tmp_path))
+    touch(tmp_path, "boxes-yolov8/class0/person00_take0.mp4.json", ".keras_actrec/motion.sqlite")
+    assert read_folder(tmp_path) == before
+
+
 def test_each_class_is_in_each_split(tmp_path: Path) -> None:
     clips = read_folder(filled(tmp_path))
     assert len(clips) == 60
