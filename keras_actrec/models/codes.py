@@ -23,7 +23,8 @@ def with_code(network: keras.Model, width: int, normalize: bool = False, standar
     """Return a network with a linear layer "code" before its classifier, which is new and frozen.
 
     The classifier is to be filled with the classes' centres (`as_classifier`), so that it finds the nearest one. A
-    network that has a code of its own, such as MS3D, keeps it.
+    network that has a code of its own, such as MS3D, keeps it. Codes are in float32 whatever the precision, because
+    distances between them are compared.
 
     Args:
         network: any architecture of the package, with one head.
@@ -40,11 +41,11 @@ def with_code(network: keras.Model, width: int, normalize: bool = False, standar
     """
     code = _code(network)
     if not any(layer.name == CODE for layer in network.layers):
-        code = keras.layers.Dense(width, name=CODE)(code)
+        code = keras.layers.Dense(width, dtype="float32", name=CODE)(code)
     if standardize:
         code = keras.layers.BatchNormalization(center=False, scale=False, dtype="float32", name="standard_code")(code)
     if normalize:
-        code = keras.layers.UnitNormalization(name="unit_code")(code)
+        code = keras.layers.UnitNormalization(dtype="float32", name="unit_code")(code)
     classes = network.output.shape[-1]
     logits = keras.layers.Dense(classes, dtype="float32", trainable=False, name=CLASSIFIER)(code)
     return keras.Model(network.inputs, logits, name=network.name)

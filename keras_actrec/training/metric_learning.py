@@ -18,7 +18,7 @@ from keras_actrec.errors import UserError
 from keras_actrec.evaluation import codes, repository
 from keras_actrec.evaluation.codes import Codes
 from keras_actrec.evaluation.repository import Repository
-from keras_actrec.models.codes import with_code
+from keras_actrec.models.codes import CODE, with_code
 from keras_actrec.models.joint import CLASSIFIER
 from keras_actrec.training import supervised
 from keras_actrec.training.callbacks import Companion
@@ -27,8 +27,6 @@ from keras_actrec.training.inputs import Inputs
 from keras_actrec.training.learner import LOGITS, Learner
 from keras_actrec.training.run_directory import RunDirectory
 from keras_actrec.training.supervised import Fitted
-
-CODE = "code"
 
 
 class CodeLearner(Learner):

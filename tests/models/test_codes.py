@@ -50,6 +50,18 @@ def test_codes_of_length_one() -> None:
     np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
 
 
+def test_codes_are_exact_under_mixed_precision() -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        coded = with_code(models.build_model("r3d_18", 3, **TINY), width=5, normalize=True, standardize=True)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert encoder_of(coded).output.dtype == "float32"
+    codes = encoder_of(coded).predict(clips(), verbose=0)
+    np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
+
+
 def test_standardised_codes() -> None:
     """In training each number has mean 0 and variance 1 over the batch, whatever all codes have in common."""
     coded = with_code(models.build_model("r3d_18", 3, **TINY), width=5, standardize=True)
