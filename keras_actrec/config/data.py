@@ -53,13 +53,47 @@ class AugmentationConfig(Section):
     """Number of RandAugment operations in a row (KerasCV's policy); 0 turns it off."""
     rand_augment_magnitude: Share = 0.5
     """Strength of RandAugment."""
+    auto_augment: bool = False
+    """AutoAugment with the policy that was learnt on ImageNet."""
+    patch_dropout: Share = 0.0
+    """Share of a grid of patches that is blanked, the same ones in all frames."""
+    patch_grid: Count = 8
+    """Patches per side of that grid."""
     mixup: NonNegative = 0.0
     """Alpha of MixUp's Beta distribution; 0 turns it off."""
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> AugmentationConfig:
+        if self.rand_augment and self.auto_augment:
+            raise ValueError("expected RandAugment or AutoAugment: set rand_augment: 0 or auto_augment: false")
+        return self
 
     def draws(self) -> views.Augmentation:
         """Return the part that is applied clip by clip (MixUp works on batches)."""
         names = [field.name for field in dataclasses.fields(views.Augmentation)]
         return views.Augmentation(**{name: getattr(self, name) for name in names})
+
+
+class LabelsConfig(Section):
+    """Which clips of the training list keep their label; the others become unlabelled ones."""
+
+    per_class: Count | None = None
+    """So many clips of each class."""
+    rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of each class's clips, at least one clip."""
+    list: str | None = None
+    """A file that names them: a published list, or that of another run (docs/data.md)."""
+    per_group: Count = 1
+    """So many clips of a class at most from one group. The group's other clips are left out."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """Seed of the draw; default: data.split_seed, else the run's."""
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> LabelsConfig:
+        given = [name for name in ("per_class", "rate", "list") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"labels: expected one of per_class, rate and list, got {', '.join(given) or 'none'}")
+        return self
 
 
 class TailorConfig(Section):
@@ -89,9 +123,25 @@ class TailorConfig(Section):
         return views.Tailor(**{name: getattr(self, name) for name in names})
 
 
+class FiftyOneConfig(Section):
+    """A FiftyOne dataset of videos (`data.source: fiftyone`)."""
+
+    dataset: str
+    """Its name in FiftyOne's database, or a folder that it was exported to."""
+    view: str | None = None
+    """A view that was saved with it; default: all samples."""
+    label_field: str | None = None
+    """Field with the labels: `Classification`, `TemporalDetections` (each a clip) or a string; default: `ground_truth`,
+    or the only one of these kinds."""
+    split_field: str | None = None
+    """Field with the splits; default: `split`, or else the samples' tags."""
+    group_field: str | None = None
+    """Field with the group of a video (person, scene); default: every video is its own."""
+
+
 OWN_OF_A_DATA_SET = (
-    *("source", "root", "lists", "fold", "protocol", "groups", "test_fraction"),
-    *("prepared", "depth_range_mm", "stick_actions"),
+    *("source", "root", "lists", "fold", "protocol", "groups", "test_fraction", "fiftyone"),
+    *("prepared", "depth_range_mm", "stick_actions", "labels"),
 )
 """Keys of the section `data` that say which videos, not what is taken of them."""
 
@@ -111,8 +161,10 @@ class DataConfig(Section):
         "kinetics",
         "something_something_v2",
         "manifest",
+        "fiftyone",
     ] = "stick-actions"
-    """Kind of collection. `folder`: class = sub-folder. `manifest`: a CSV in `root`, see docs/data.md."""
+    """Kind of collection. `folder`: class = sub-folder. `manifest`: a CSV in `root`, see docs/data.md. `fiftyone`: a
+    FiftyOne dataset, see `fiftyone`."""
     root: str = "datasets/stick-actions"
     """Folder that holds the videos."""
     lists: str | None = None
@@ -122,12 +174,16 @@ class DataConfig(Section):
     """Which official split; a top-level `folds: all` runs them all."""
     protocol: Literal["cross_subject", "cross_view", "cross_subject_120", "cross_setup_120"] = "cross_subject"
     """`ntu_rgbd` only: what training and test differ in; with 60 classes, or (`..._120`) all 120."""
+    fiftyone: FiftyOneConfig | None = None
     groups: str | None = None
     """`folder` only: regular expression whose first group, found in a file's path, names its group (person, scene)."""
     test_fraction: Share = 0.2
-    """`folder` only: share of the groups that is held out for the test."""
+    """Share of the groups that is held out for the test, where nothing names the test clips: `folder`, a `manifest`
+    without splits, `fiftyone`."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training list's groups that is held out for validation."""
+    labels: LabelsConfig | None = None
+    """Keep the labels of a few training clips only; not given: of all."""
     split_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     """Seed by which groups are held out; default: the run's seed. Runs that are compared want the same one."""
     prepared: str | None = None

@@ -14,21 +14,28 @@ from keras_actrec import files
 from keras_actrec.config.run import RunConfig
 from keras_actrec.errors import UserError, did_you_mean
 
-Kind = TypeVar("Kind", bound=RunConfig)
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = (), kind: type[Kind] = RunConfig) -> Kind:
-    """Read a YAML file, apply `section.key=value` overrides in order, and validate the result as `kind`."""
-    document = _read_yaml(Path(path))
+def load_config(path: str | Path | None, overrides: Sequence[str] = (), kind: type[Kind] = RunConfig) -> Kind:
+    """Read a YAML file, or none, apply `section.key=value` overrides in order, and validate the result as `kind`."""
+    document = {} if path is None else _read_yaml(Path(path))
+    return parse_config(document, "the options" if path is None else str(path), kind, overrides)
+
+
+def parse_config(
+    document: dict[str, Any],
+    origin: str = "configuration",
+    kind: type[Kind] = RunConfig,
+    overrides: Sequence[str] = (),
+) -> Kind:
+    """Validate a nested dictionary after overrides; raise one `UserError` that lists every mistake in it."""
     for override in overrides:
         _override(document, override)
-    return parse_config(document, origin=str(path), kind=kind)
-
-
-def parse_config(document: dict[str, Any], origin: str = "configuration", kind: type[Kind] = RunConfig) -> Kind:
-    """Validate a nested dictionary; raise one `UserError` that lists every mistake in it."""
     if "swarm" in document and "swarm" not in kind.model_fields:
         raise UserError(f"{origin} describes a swarm: start it with python swarm_server.py --config ...")
+    if "sweep" in document and "sweep" not in kind.model_fields:
+        raise UserError(f"{origin} describes a sweep: start it with python -m keras_actrec sweep --config ...")
     try:
         return kind.model_validate(document)
     except pydantic.ValidationError as error:

@@ -4,33 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from keras_actrec.config.data import OWN_OF_A_DATA_SET, DataConfig
+from keras_actrec.config.model import ModelConfig
 from keras_actrec.config.section import Count, Section
+from keras_actrec.config.semi_supervised import STRONG
 from keras_actrec.config.training import TrainingConfig
-
-
-class ModelConfig(BaseModel):
-    """The architecture: `name` and the fields of its own config (`python -m keras_actrec models NAME` lists them)."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
-
-    name: str = "convnet_transformer"
-    """Name in the registry."""
-
-    @model_validator(mode="after")
-    def _no_field_of_the_data(self) -> ModelConfig:
-        of_the_data = {name: f"data.{name}" for name in ("frames", "size", "modalities", "tempos")}
-        for name, origin in {"num_classes": "the data set", **of_the_data}.items():
-            if name in self.options:
-                raise ValueError(f"'{name}' is given by {origin}; remove it from the section `model`")
-        return self
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The fields beside the name."""
-        return dict(self.model_extra or {})
 
 
 class EvaluationConfig(Section):
@@ -50,6 +30,8 @@ class EvaluationConfig(Section):
     """Measure clips per second."""
     open_set: bool = True
     """Where the data set has clips of unknown classes: how well they are told from the known ones."""
+    ensemble: bool = False
+    """Semi-supervised training of two networks: test the auxiliary one, and both together, too."""
     velocity_videos: Annotated[int, Field(ge=0)] = 0
     """Measure videos per second from file to answer, on so many test videos; 0: do not."""
 
@@ -97,6 +79,19 @@ class RunConfig(Section):
         entries = [{**shared, **entry} if isinstance(entry, dict) else entry for entry in joint]
         return {**document, "joint": entries}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _strong_views_begin_with_weak_ones(cls, document: Any) -> Any:
+        training = document.get("training") if isinstance(document, dict) else None
+        semi = training.get("semi_supervised") if isinstance(training, dict) else None
+        data = document.get("data", {}) if isinstance(semi, dict) else None
+        weak = data.get("augmentation", {}) if isinstance(data, dict) else None
+        strong = semi.get("strong", STRONG) if isinstance(semi, dict) else None
+        if not isinstance(weak, dict) or not isinstance(strong, dict):
+            return document
+        semi = {**semi, "strong": {**weak, **strong}}
+        return {**document, "training": {**training, "semi_supervised": semi}}
+
     @model_validator(mode="after")
     def _joint_data_fits_one_network(self) -> RunConfig:
         for entry in self.joint:
@@ -120,4 +115,19 @@ class RunConfig(Section):
             raise ValueError(f"{what} knows one label per clip; remove `joint`, and set data.targets: label")
         if self.data.augmentation.mixup and objective != "cross_entropy":
             raise ValueError(f"{what} compares clips of one class each; set data.augmentation.mixup: 0")
+        return self
+
+    @model_validator(mode="after")
+    def _semi_supervised_learning_has_one_label(self) -> RunConfig:
+        if self.training.semi_supervised is None:
+            return self
+        for wrong, remedy in {
+            "several data sets (`joint`)": "remove `joint`" if self.joint else "",
+            "verbs and nouns": "set data.targets: label" if self.data.targets != "label" else "",
+            "MixUp": "set data.augmentation.mixup: 0" if self.data.augmentation.mixup else "",
+            "several examples of a video": "set data.instances: 1" if self.data.instances > 1 else "",
+            "several tempos": "remove data.tempos" if self.data.tempos else "",
+        }.items():
+            if remedy:
+                raise ValueError(f"training.semi_supervised does not work with {wrong}: {remedy}")
         return self

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from keras_actrec.config.cluster import ClusterConfig
 from keras_actrec.config.section import Count, NonNegative, Positive, Section, Share
+from keras_actrec.config.semi_supervised import SemiSupervisedConfig
 
 
 class OptimizerConfig(Section):
@@ -59,6 +61,9 @@ class MetricConfig(Section):
     """Length of the code that a network without one gets before its classifier."""
     semi_hard: bool = False
     """`n_pair`: only negatives less like the anchor than its positive count, where there are any."""
+    symmetric: bool = False
+    """`n_pair`: both clips of a pair are anchors, compared with all clips of the other pairs; else the first one is,
+    compared with the second ones, as in the paper."""
     standardize: bool = False
     """Bring each number of the code to mean 0 and variance 1 over the batch (batch normalisation without weights)."""
     normalize: bool = False
@@ -67,6 +72,9 @@ class MetricConfig(Section):
     """Of normalised codes: similarities are divided by it."""
     code_penalty: NonNegative = 0.0
     """`n_pair`: factor of the mean squared length of the codes, which keeps them from growing (Sohn 2016, Eq. 8)."""
+    cross_entropy: NonNegative = 0.0
+    """Factor of the cross entropy of a linear classifier on the codes, which is trained beside them and thrown away:
+    its vectors of classes show the way while single clips are compared. 0: the loss of codes alone."""
 
 
 class RepositoryConfig(Section):
@@ -93,19 +101,25 @@ class TrainingConfig(Section):
     metric: MetricConfig = MetricConfig()
     repository: RepositoryConfig | None = None
     """Keep a repository of codes beside the model; metric learning always does."""
+    semi_supervised: SemiSupervisedConfig | None = None
+    """Learn from the clips without a label as well (docs/semi-supervised.md); not given: from the labelled ones."""
     epochs: Count = 20
     batch_size: Count = 8
     """Global batch size, over all devices."""
+    steps_per_epoch: Annotated[int, Field(ge=0)] = 0
+    """Batches of an epoch, for which the clips go round; 0: each clip once (semi-supervised: each unlabelled one)."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    select_by: Literal["val_accuracy", "val_loss"] = "val_accuracy"
-    """What chooses the best epoch; always on the validation split."""
+    select_by: Literal["val_accuracy", "val_loss", "last"] = "val_accuracy"
+    """What chooses the epoch whose weights are kept: the validation split, or none, the `last` one is."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after so many epochs without improvement; 0: never."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     devices: Literal["auto"] | tuple[str, ...] = "auto"
     """`auto`: all GPUs found, else the CPU; or names such as ["GPU:0", "GPU:1"]."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Several processes, on one machine or on many, that train this network together (docs/multi-node.md)."""
     virtual_cpus: Annotated[int, Field(ge=0)] = 0
     """Split the CPU into so many logical devices, to try MirroredStrategy without a GPU."""
     jit_compile: Literal["auto"] | bool = "auto"
@@ -127,4 +141,21 @@ class TrainingConfig(Section):
             )
         if self.regime == "transfer":
             raise ValueError(f"objective {self.objective} trains end to end; set regime: end_to_end")
+        return self
+
+    @model_validator(mode="after")
+    def _stopping_early_needs_a_measure(self) -> TrainingConfig:
+        if self.select_by == "last" and self.patience:
+            raise ValueError("patience waits for a better epoch: set select_by to val_accuracy or val_loss")
+        return self
+
+    @model_validator(mode="after")
+    def _regimes_are_apart(self) -> TrainingConfig:
+        if self.semi_supervised is not None and (self.regime == "transfer" or self.objective != "cross_entropy"):
+            raise ValueError(
+                "semi_supervised trains end to end with cross entropy; set regime: end_to_end and objective: "
+                "cross_entropy"
+            )
+        if self.steps_per_epoch and (self.regime == "transfer" or self.objective != "cross_entropy"):
+            raise ValueError("steps_per_epoch lets single clips go round: not with regime transfer or metric learning")
         return self
