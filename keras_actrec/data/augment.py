@@ -18,11 +18,12 @@ import math
 import cv2
 import numpy as np
 
-from keras_actrec.data import randaugment
+from keras_actrec.data import auto_augment, patch_dropout, randaugment
 from keras_actrec.data.views import Augmentation
 
 _GREY = np.array([0.299, 0.587, 0.114])
 """Luma of ITU-R BT.601, as in OpenCV and torchvision."""
+_BLANK = 128
 _PREFILTER = 1.5
 """Source pixels per output pixel from which frames are first shrunk by areas, against aliasing."""
 
@@ -41,6 +42,8 @@ class Draw:
         brightness, contrast, saturation: factors.
         hue: turn of the colour circle, as a share of it.
         operations: RandAugment's operations, in order.
+        auto_operations: AutoAugment's operations, in order; after RandAugment's.
+        patches: which patches are blanked, last of all.
     """
 
     region: tuple[float, float, float, float] | None = None
@@ -56,6 +59,8 @@ class Draw:
     saturation: float = 1.0
     hue: float = 0.0
     operations: tuple[randaugment.Operation, ...] = ()
+    auto_operations: tuple[auto_augment.Operation, ...] = ()
+    patches: patch_dropout.Patches = ()
 
     @property
     def affine(self) -> bool:
@@ -70,9 +75,9 @@ IDENTITY = Draw()
 def draw(augmentation: Augmentation | None, rng: np.random.Generator, height: int, width: int) -> Draw:
     """Draw one outcome.
 
-    Equal states of `rng` give equal draws. Space, colour, policy and chances have random numbers of their own, and a
-    setting that is off uses its number up all the same: two views of one clip whose settings differ in some things
-    still agree in the others.
+    Equal states of `rng` give equal draws. Space, colour, RandAugment, chances, AutoAugment and patches have random
+    numbers of their own, and a setting that is off uses its number up all the same: two views of one clip whose
+    settings differ in some things still agree in the others.
 
     Args:
         augmentation: the bounds; None gives the identity.
@@ -82,13 +87,16 @@ def draw(augmentation: Augmentation | None, rng: np.random.Generator, height: in
     """
     if augmentation is None:
         return IDENTITY
-    space, colour, policy, chances = (np.random.default_rng(rng.integers(2**63)) for _ in range(4))
+    # What is new comes last, so that the random numbers of the others stay what they were.
+    space, colour, policy, chances, auto, patches = (np.random.default_rng(rng.integers(2**63)) for _ in range(6))
     flip_vertical, recolour = chances.random() < augmentation.flip_vertical, chances.random() < augmentation.colour
     return Draw(
         **_draw_space(augmentation, space, height, width),
         **(_draw_colour(augmentation, colour) if recolour else {}),
         flip_vertical=flip_vertical,
         operations=randaugment.draw(policy, augmentation.rand_augment, augmentation.rand_augment_magnitude),
+        auto_operations=auto_augment.draw(auto) if augmentation.auto_augment else (),
+        patches=patch_dropout.draw(patches, augmentation.patch_dropout, augmentation.patch_grid),
     )
 
 
@@ -103,7 +111,7 @@ def apply(
         size: height and width of the result, in pixels.
         fit: "crop" cuts a square out, "squash" ignores the aspect ratio, "pad" adds black borders.
         position: where along the longer side "crop" cuts: 0 start, 0.5 centre, 1 end.
-        colour: change colours, too (not for depth).
+        colour: change colours, too (not for depth); blanked patches are mid grey, else 0.
 
     Returns:
         uint8 (T, size, size, C).
@@ -116,7 +124,9 @@ def apply(
         result = _flip(_cut(frames, region, size), outcome)
     if colour:
         result = _recolour(result, outcome)
-    return randaugment.apply(result, outcome.operations, colour) if outcome.operations else result
+    result = randaugment.apply(result, outcome.operations, colour)
+    result = auto_augment.apply(result, outcome.auto_operations, colour)
+    return patch_dropout.apply(result, outcome.patches, _BLANK if colour else 0)
 
 
 def short_side(height: int, width: int, outcome: Draw, size: int, fit: str = "crop") -> int:

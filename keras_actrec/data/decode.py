@@ -8,7 +8,8 @@ lacks the decoder. What cannot be read raises `UnreadableVideoError` with one of
 - "missing file", "not a file" (a folder without pictures), "empty file", "cannot be opened: ...", "not a video",
   "no video stream", "no frames",
 - "truncated: ..." (the index is lost, or fewer frames than declared; tolerance: see `video_index`),
-- "corrupt: ..." (a frame that is wanted, or one that it depends on, cannot be decoded).
+- "corrupt: ..." (a frame that is wanted, or one that it depends on, cannot be decoded),
+- "not enough memory to decode it".
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ import cv2
 import numpy as np
 
 from keras_actrec.data import image_sequence, manifest, opencv_reader
+from keras_actrec.data.orientation import Orientation
 from keras_actrec.data.video_index import VideoIndex
 from keras_actrec.data.video_open import NO_DECODER
-from keras_actrec.data.video_reader import VideoReader
+from keras_actrec.data.video_reader import Admit, VideoReader
 from keras_actrec.errors import UnreadableVideoError
 
 Size = int | tuple[int, int] | None
@@ -45,7 +47,8 @@ class VideoInfo:
         frames: number of displayed frames.
         fps: average frames per second.
         width, height: of a displayed frame, in pixels (after rotation).
-        rotation: degrees counter-clockwise by which stored pictures are turned for display: 0, 90, 180 or 270.
+        rotation: degrees counter-clockwise by which stored pictures are turned for display: 0, 90, 180 or 270; mirrored
+            ones after they were mirrored back.
     """
 
     frames: int
@@ -98,8 +101,12 @@ def forget_indices() -> None:
     _cache.clear()
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
+def probe(path: str | os.PathLike[str], admit: Admit | None = None) -> VideoInfo:
     """Return what a video file holds; decodes its first frame. A folder of pictures has `manifest.RATE`.
+
+    Args:
+        path: the file.
+        admit: see `VideoReader`; not asked about a file that is known already, nor about pictures.
 
     Raises:
         UnreadableVideoError: with the reason.
@@ -112,9 +119,9 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     if known and known.info:
         return known.info
     try:
-        with VideoReader(path, known.index if known else None, threads=1) as reader:
+        with VideoReader(path, known.index if known else None, threads=1, admit=admit) as reader:
             _, frame = next(reader.frames([0]))
-            info = _info(reader.index, frame)
+            info = info_of(reader.index, frame, Orientation())
             _cache.put(key, _Known(reader.index, info))
             return info
     except UnreadableVideoError as error:
@@ -173,9 +180,10 @@ def read_frames(
                 _cache.put(key, _Known(reader.index))
             _check(path, numbers, reader.index.frames)
             frames = reader.frames(_at_least_one(numbers))
-            pictures = ((i, _picture(frame, size)) for i, frame in frames)
+            orientation = Orientation()
+            pictures = ((i, _picture(frame, size, orientation)) for i, frame in frames)
             if size is not None and threads != 1 and len(numbers) >= _AHEAD:
-                pictures = _convert_beside(frames, size)
+                pictures = _convert_beside(frames, size, orientation)
             return _collect(numbers, pictures)
     except av.FFmpegError as error:
         raise UnreadableVideoError(str(path), f"corrupt: {error.strerror}") from None
@@ -193,12 +201,14 @@ def _at_least_one(numbers: np.ndarray) -> list[int]:
     return numbers.tolist() or [0]
 
 
-def _convert_beside(frames: Iterable[tuple[int, av.VideoFrame]], size: Size) -> Iterator[tuple[int, np.ndarray]]:
+def _convert_beside(
+    frames: Iterable[tuple[int, av.VideoFrame]], size: Size, orientation: Orientation
+) -> Iterator[tuple[int, np.ndarray]]:
     """Convert and shrink in a second thread, while this one goes on decoding; at most `_AHEAD` frames wait."""
     waiting: collections.deque[tuple[int, futures.Future[np.ndarray]]] = collections.deque()
     with futures.ThreadPoolExecutor(1) as worker:
         for i, frame in frames:
-            waiting.append((i, worker.submit(_picture, frame, size)))
+            waiting.append((i, worker.submit(_picture, frame, size, orientation)))
             while waiting and (len(waiting) > _AHEAD or waiting[0][1].done()):
                 number, picture = waiting.popleft()
                 yield number, picture.result()
@@ -255,20 +265,16 @@ def _check(path: str | os.PathLike[str], numbers: np.ndarray, frames: int) -> No
         raise IndexError(f"{path} has {frames} frames, frame {wrong} was asked for")
 
 
-def _rotation(frame: av.VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4 * 90
-
-
-def _info(index: VideoIndex, frame: av.VideoFrame) -> VideoInfo:
-    rotation = _rotation(frame)
+def info_of(index: VideoIndex, frame: av.VideoFrame, orientation: Orientation) -> VideoInfo:
+    """Return what a file holds by its index and any of its frames."""
+    rotation = 90 * orientation.of(frame)[0]
     width, height = (frame.height, frame.width) if rotation % 180 else (frame.width, frame.height)
     return VideoInfo(index.frames, index.fps, width, height, rotation)
 
 
-def _picture(frame: av.VideoFrame, size: Size) -> np.ndarray:
-    """Convert to RGB, resize, rotate. One thread: for pictures this small more of them cost ten times as much."""
+def _picture(frame: av.VideoFrame, size: Size, orientation: Orientation) -> np.ndarray:
+    """Convert to RGB, resize, make upright. One thread: for pictures this small more of them cost ten times as much."""
     picture = frame.to_ndarray(format="rgb24", threads=1)
-    turns = _rotation(frame) // 90
-    if isinstance(size, tuple | list) and turns % 2:
+    if isinstance(size, tuple | list) and orientation.of(frame)[0] % 2:
         size = (size[1], size[0])
-    return np.rot90(resize(picture, size), turns)
+    return orientation.upright(resize(picture, size), frame)

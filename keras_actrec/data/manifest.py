@@ -137,6 +137,7 @@ class Manifest:
         classes: class names in the order of the network's outputs (sorted by name, or a collection's own order).
         clips: all rows, sorted by path.
         verbs, nouns: the official lists of them, in the order of the network's outputs; empty where there are none.
+        notes: what people should know of how it came about; no part of it.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Manifest:
     clips: tuple[Clip, ...]
     verbs: tuple[str, ...] = ()
     nouns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
     def from_clips(
@@ -235,38 +237,63 @@ def write_csv(path: str | Path, folds: Sequence[Sequence[Clip]]) -> None:
     files.write_text(path, text.getvalue())
 
 
-def read_csv(path: str | Path, fold: int) -> list[Clip]:
+def header(path: str | Path) -> list[str]:
+    """Return the names of a manifest file's columns.
+
+    Raises:
+        UserError: it is no text.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            return next(csv.reader(file), [])
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; expected a CSV manifest in UTF-8.") from None
+
+
+def read_csv(path: str | Path, fold: int, split: str | None = None) -> list[Clip]:
     """Read the rows of a manifest file for one fold (counted from 1).
 
-    The columns `path`, `label` and `split` (or `split_1`, `split_2`, ...) are required, the others optional.
+    The columns `path`, `label` and `split` (or `split_1`, `split_2`, ...) are required, the others optional. A row
+    whose cell is empty for this fold, and not for another one, is a clip that the fold does not use.
+
+    Args:
+        path: the file.
+        fold: whose splits.
+        split: of all rows, of a file that names none.
     """
     path = Path(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            header = list(reader.fieldnames or ())
-            split_column = _split_column(path, header, fold)
-            return [_clip(path, line, row, split_column) for line, row in enumerate(reader, start=2)]
+            columns = list(reader.fieldnames or ())
+            split_column = _split_column(path, columns, fold, split)
+            rows = [(line, row) for line, row in enumerate(reader, start=2) if split or _is_used(row, split_column)]
+            return [_clip(path, line, row, split or row[split_column]) for line, row in rows]
     except FileNotFoundError:
         raise UserError(f"there is no manifest at {path}; check `data.root` or create it first.") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file; expected a CSV manifest in UTF-8.") from None
 
 
-def _split_column(path: Path, header: Sequence[str], fold: int) -> str:
+def _split_column(path: Path, columns: Sequence[str], fold: int, split: str | None) -> str:
     for required in ("path", "label"):
-        if required not in header:
-            raise UserError(f"{path}: expected a column '{required}', found {', '.join(header) or 'an empty file'}.")
-    if f"split_{fold}" in header:
+        if required not in columns:
+            raise UserError(f"{path}: expected a column '{required}', found {', '.join(columns) or 'an empty file'}.")
+    if f"split_{fold}" in columns:
         return f"split_{fold}"
-    if "split" in header and fold == 1:
+    if split is not None or ("split" in columns and fold == 1):
         return "split"
-    folds = [name for name in header if name.startswith("split")]
+    folds = [name for name in columns if name.startswith("split")]
     raise UserError(f"{path}: fold {fold} was asked for, the file has {', '.join(folds) or 'no split column'}.")
 
 
-def _clip(path: Path, line: int, row: dict[str, str | None], split_column: str) -> Clip:
-    values: dict[str, Any] = {"split": row[split_column]}
+def _is_used(row: dict[str, str | None], split_column: str) -> bool:
+    others = (row[name] for name in row if name and name.startswith("split_") and name != split_column)
+    return bool(row[split_column]) or not any(others)
+
+
+def _clip(path: Path, line: int, row: dict[str, str | None], split: str | None) -> Clip:
+    values: dict[str, Any] = {"split": split}
     for name in _FIELDS:
         text = row.get(name)
         if name == "split" or text is None or text == "":

@@ -5,41 +5,45 @@ instance) alone: an epoch's bytes are the same in any process, whatever ran befo
 are. Frames stay uint8 until they are a batch; `normalize` is the one place where they become floats. A clip that cannot
 be read is dropped and put in quarantine, never replaced, so that the last batches of an epoch may be smaller or
 missing.
+
+The Python functions of the graph are declared free of state, as what they return depends on their arguments and on the
+loader's settings alone. It matters: where TensorFlow is asked for determinism (`training.deterministic`), `tf.data`
+calls functions with state one at a time, whatever the number of threads, and makes no batch ahead in a graph that has
+one anywhere. The network would wait for each clip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from keras_actrec.data import assemble, pairs, randaugment
+from keras_actrec.data import assemble, epoch_order, loader_checks
+from keras_actrec.data.epoch_order import EpochOrder
 from keras_actrec.data.manifest import Clip
+from keras_actrec.data.normalization import BGR_MEANS, STANDARDISED
 from keras_actrec.data.quarantine import Quarantine, reason_of
 from keras_actrec.data.quiesce import Workers
 from keras_actrec.data.source import FrameSource
 from keras_actrec.data.targets import Target
 from keras_actrec.data.threads import default_workers
 from keras_actrec.data.views import View
-from keras_actrec.errors import UnreadableVideoError, UserError, did_you_mean
+from keras_actrec.errors import UnreadableVideoError
 
 _PREFETCH = 2
 _workers = Workers()
-# Scale and offset per channel: x * scale + offset for x in 0..255. ImageNet's numbers are those of keras.applications.
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CAFFE_MEAN = (103.939, 116.779, 123.68)
-# Of torchvision's video networks, and of SlowFast's and PyTorchVideo's.
-_KINETICS_MEAN, _KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
-_SLOWFAST_MEAN, _SLOWFAST_STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
-# C3D subtracts a mean clip; these are its means per channel, as its PyTorch versions use them. BGR.
-_SPORTS1M_MEAN = (90.0, 98.0, 102.0)
-_STANDARDISED = {
-    "imagenet": (_IMAGENET_MEAN, _IMAGENET_STD),
-    "kinetics": (_KINETICS_MEAN, _KINETICS_STD),
-    "slowfast": (_SLOWFAST_MEAN, _SLOWFAST_STD),
-}
-_BGR_MEANS = {"caffe": _CAFFE_MEAN, "sports1m": _SPORTS1M_MEAN}
+
+
+class Share(Protocol):
+    """What one of several processes reads of each batch."""
+
+    def of_order(self, order: np.ndarray, batch_size: int) -> np.ndarray:
+        """Return the own examples of an epoch's order, whose batches are `batch_size` neighbours each."""
+
+    def of_batch_size(self, batch_size: int) -> int:
+        """Return the number of own examples in a whole batch."""
 
 
 class Loader:
@@ -68,11 +72,13 @@ class Loader:
         workers: int = 0,
         targets: Sequence[Target] = (),
         clips_per_class: int = 0,
+        examples: int = 0,
     ) -> None:
         """Check the wishes; nothing is read yet.
 
         Args:
             clips: the clips of a split. One without a label, or of the split "unknown", has a row of zeros as label.
+                One of the split "unlabelled" has its truth as label where that is known.
             classes: class names in the order of the network's outputs.
             views: what is taken of each clip.
             source: gives the frames; used by several threads at a time.
@@ -86,47 +92,70 @@ class Loader:
             clips_per_class: how many neighbouring examples of a shuffled epoch belong to one class (see `data.pairs`),
                 0: left to chance. What cannot be read is missing from the stream, so that later neighbours may lie in
                 two batches.
+            examples: of an epoch of `dataset`; the clips go round, in a new order and with new draws in each round
+                (see `EpochOrder.training`). 0: each clip once.
 
         Raises:
             UserError: a wish that cannot be met.
         """
-        _check(clips, classes, views, batch_size)
+        loader_checks.check(clips, classes, views, batch_size)
         self.clips = tuple(clips)
         self.classes = tuple(classes)
         self.views = tuple(views)
         self.targets = tuple(targets)
         self.failure: Exception | None = None
         self._source, self._quarantine = source, quarantine
-        self._batch_size, self._seed, self._shuffle, self._mixup = batch_size, seed, shuffle, mixup
+        self._batch_size, self._seed, self._mixup = batch_size, seed, mixup
         self._workers = workers or default_workers()
         self._epoch = 0
+        self._share: Share | None = None
         numbers = {name: number for number, name in enumerate(self.classes)}
         self._labels = np.array([numbers.get(clip.label, -1) for clip in self.clips], np.int32)
         self._parts = {target.name: (target.numbers(self.clips), len(target.classes)) for target in self.targets}
-        self._clips_per_class = clips_per_class if shuffle else 0
-        self._length = len(self.clips) * self.views[0].instances
-        if self._clips_per_class:
-            self._length = self._paired_length()
+        self._order = EpochOrder(
+            self._labels,
+            self.views,
+            batch_size=batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            mixup=mixup,
+            clips_per_class=clips_per_class,
+            examples=examples,
+        )
+
+    def take_share(self, share: Share) -> None:
+        """Give one share of each batch of `dataset` alone, and read nothing else; `steps` stays that of all shares."""
+        self._share = share
 
     @property
     def steps(self) -> int:
-        """Batches per epoch of training if every clip can be read, else an upper bound."""
-        return -(-self._length // self._batch_size)
+        """Batches per epoch of training, with the smaller last one, if every clip can be read, else an upper bound."""
+        return -(-self._order.length // self._batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that iterators made from now on will give (counted from 0)."""
         self._epoch = int(epoch)
 
-    def dataset(self) -> tf.data.Dataset:
+    def dataset(self, indexed: bool = False, drop_remainder: bool = False) -> tf.data.Dataset:
         """Return batches for training.
 
+        Args:
+            indexed: tell of each example which clip it is of; with MixUp, the clip that has the drawn share.
+            drop_remainder: leave out the last batch if it is smaller, so that all have the same shape.
+
         Returns:
-            Data set of ({view name: float32 (B, T, H, W, C)}, one-hot float32 (B, K)); with targets the latter is
-            {name of the target: one-hot (B, K of it)}.
+            Data set of ({view name: float32 (B, T, H, W, C)}, one-hot float32 (B, K)), and with `indexed` int32 indices
+            into `clips` (B,); with targets the labels are {name of the target: one-hot (B, K of it)}.
         """
         data = self._examples(evaluation=False)
-        data = data.batch(self._batch_size, num_parallel_calls=1, deterministic=True).enumerate()
-        return self._finish(data.map(self._training_batch))
+        size = self._share.of_batch_size(self._batch_size) if self._share else self._batch_size
+        data = data.batch(size, drop_remainder, num_parallel_calls=1, deterministic=True).enumerate()
+
+        def batch(number: tf.Tensor, parts: tuple[tf.Tensor, ...]) -> tuple:
+            inputs, labels = self._training_batch(number, parts)
+            return (inputs, labels, tf.cast(parts[0][:, 1], tf.int32)) if indexed else (inputs, labels)
+
+        return self._finish(data.map(batch))
 
     def evaluation_dataset(self) -> tf.data.Dataset:
         """Return batches for evaluation: in the order of the clips, nothing random, the last batch kept.
@@ -142,14 +171,15 @@ class Loader:
         """Return examples ((epoch, index, instance), frames of each view), the unreadable ones left out."""
         shapes = [_shape(view, evaluation) for view in self.views]
 
-        def positions(_: tf.Tensor) -> tf.data.Dataset:
-            rows = tf.numpy_function(self._evaluation_order if evaluation else self._training_order, [], tf.int64)
+        def positions(start: tf.Tensor) -> tf.data.Dataset:
+            # It takes an argument, lest the order of one epoch be folded into the graph as a constant.
+            rows = _call(self._evaluation_order if evaluation else self._training_order, [start], tf.int64)
             rows.set_shape((None, 3))
             return tf.data.Dataset.from_tensor_slices(rows)
 
         def example(row: tf.Tensor) -> tuple[tf.Tensor, ...]:
             work = self._evaluation_example if evaluation else self._training_example
-            readable, *frames = tf.numpy_function(work, [row], [tf.bool] + [tf.uint8] * len(shapes))
+            readable, *frames = _call(work, [row], [tf.bool] + [tf.uint8] * len(shapes))
             readable.set_shape(())
             return (readable, row, *frames)
 
@@ -173,38 +203,13 @@ class Loader:
         options.autotune.enabled = False
         return data.prefetch(_PREFETCH).with_options(options)
 
-    def _training_order(self) -> np.ndarray:
+    def _training_order(self, _: np.ndarray) -> np.ndarray:
         """Return int64 (N, 3) of epoch, index and instance; read when an iterator starts."""
-        examples = np.arange(len(self.clips) * self.views[0].instances)
-        if self._shuffle:
-            rng = assemble.Key(self._seed, self._epoch, 0).generator(assemble.PERMUTE)
-            examples = self._paired_order(rng) if self._clips_per_class else rng.permutation(examples)
-        return self._rows(*np.divmod(examples, self.views[0].instances))
+        order = self._order.training(self._epoch)
+        return self._share.of_order(order, self._batch_size) if self._share else order
 
-    def _paired_order(self, rng: np.random.Generator) -> np.ndarray:
-        labels, clips = self._labels_of_examples(), self._per_example(np.arange(len(self.clips)))
-        return pairs.order(labels, self._batch_size, self._clips_per_class, rng, clips)
-
-    def _paired_length(self) -> int:
-        if self._mixup:
-            raise UserError(
-                "MixUp gives a clip two classes, and clips are paired by their class; set data.augmentation.mixup: 0 "
-                "or train with cross entropy."
-            )
-        return pairs.length(self._labels_of_examples(), self._batch_size, self._clips_per_class)
-
-    def _labels_of_examples(self) -> np.ndarray:
-        return self._per_example(self._labels)
-
-    def _per_example(self, of_clips: np.ndarray) -> np.ndarray:
-        return np.repeat(of_clips, self.views[0].instances)
-
-    def _evaluation_order(self) -> np.ndarray:
-        indices = np.arange(len(self.clips))
-        return self._rows(indices, np.zeros_like(indices))
-
-    def _rows(self, indices: np.ndarray, instances: np.ndarray) -> np.ndarray:
-        return np.stack([np.full_like(indices, self._epoch), indices, instances], axis=1)
+    def _evaluation_order(self, _: np.ndarray) -> np.ndarray:
+        return epoch_order.in_turn(self._epoch, len(self.clips))
 
     def _training_example(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
         return self._example(row, assemble.assemble)
@@ -236,9 +241,7 @@ class Loader:
         inputs = self._inputs(frames)
         if not self._mixup:
             return inputs, labels
-        share, partner = tf.numpy_function(
-            self._draw_mixup, [rows[0, 0], number, tf.shape(rows)[0]], [tf.float32, tf.int64]
-        )
+        share, partner = _call(self._draw_mixup, [rows[0, 0], number, tf.shape(rows)[0]], [tf.float32, tf.int64])
         share.set_shape(())
         partner.set_shape((None,))
 
@@ -289,45 +292,19 @@ def normalize(frames_uint8: tf.Tensor, view: View) -> tf.Tensor:
             return frames / 255
         case "minus_one_one":
             return frames / 127.5 - offset
-        case name if name in _STANDARDISED:
-            mean, std = map(tf.constant, _STANDARDISED[name])
+        case name if name in STANDARDISED:
+            mean, std = map(tf.constant, STANDARDISED[name])
             return (frames / 255 - offset * mean) / std
-        case name if name in _BGR_MEANS:
-            return frames[..., ::-1] - offset * tf.constant(_BGR_MEANS[name])
+        case name if name in BGR_MEANS:
+            return frames[..., ::-1] - offset * tf.constant(BGR_MEANS[name])
     return frames
+
+
+def _call(function: Callable[..., object], arguments: Sequence[tf.Tensor], types: object) -> object:
+    """Call a NumPy function from the graph, declared free of state (the module's docstring says why)."""
+    return tf.numpy_function(function, arguments, types, stateful=False)
 
 
 def _shape(view: View, evaluation: bool) -> tuple[int, ...]:
     shape = (assemble.frames_read(view), view.size, view.size, 1 if view.modality == "depth" else 3)
     return (view.clips * view.crops, *shape) if evaluation else shape
-
-
-def _check(clips: Sequence[Clip], classes: Sequence[str], views: Sequence[View], batch_size: int) -> None:
-    if not clips:
-        raise UserError("there are no clips in this split; check the manifest and the fractions that are held out.")
-    if batch_size < 1:
-        raise UserError(f"the batch size must be at least 1, got {batch_size}.")
-    if not views or len({view.name for view in views}) < len(views):
-        raise UserError(f"expected views with different names, got {[view.name for view in views]}.")
-    if len({view.instances for view in views}) > 1 or views[0].instances < 1:
-        given = [view.instances for view in views]
-        raise UserError(f"all views of a clip make the same number of examples of it, at least 1; got {given}.")
-    for view in views:
-        _check_view(view)
-    known = set(classes)
-    for clip in clips:
-        if clip.label is not None and clip.split != "unknown" and clip.label not in known:
-            near = did_you_mean(clip.label, classes)
-            raise UserError(f"{clip.path}: the label '{clip.label}' is none of the {len(classes)} classes.{near}")
-
-
-def _check_view(view: View) -> None:
-    if view.crops != 1 and view.fit != "crop":
-        raise UserError(f"view '{view.name}': {view.crops} crops want fit: crop, got fit: {view.fit}.")
-    if view.modality == "depth" and (view.normalization in _STANDARDISED or view.normalization in _BGR_MEANS):
-        raise UserError(
-            f"view '{view.name}': depth has one channel and no colour mean; expected the normalisation zero_one, "
-            f"minus_one_one or none, got {view.normalization}."
-        )
-    if view.augmentation is not None and view.augmentation.rand_augment:
-        randaugment.require()

@@ -79,6 +79,23 @@ class Quarantine:
                 files.write_json(self._path, [_document(known) for known in self._sorted()])
             return True
 
+    def save(self, path: str | Path) -> None:
+        """Publish the list at a path of its own, also when it is empty."""
+        files.write_json(path, [_document(known) for known in self.entries])
+
+    def documents(self) -> list[dict[str, str | float | None]]:
+        """Return all entries as JSON, for another process' `merge`."""
+        return [_document(entry) for entry in self.entries]
+
+    def merge(self, documents: list[dict[str, str | float | None]]) -> None:
+        """Take in what another process could not read; entries that are known already keep their reason."""
+        found = {entry.key: entry for entry in (Quarantined(**row) for row in documents)}
+        with self._lock:
+            new = {key: entry for key, entry in found.items() if key not in self._entries}
+            self._entries.update(new)
+            if new and self._path is not None:
+                files.write_json(self._path, [_document(known) for known in self._sorted()])
+
     @property
     def entries(self) -> tuple[Quarantined, ...]:
         """All entries, sorted by path, split and start, so that equal runs list them alike."""

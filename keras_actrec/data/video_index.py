@@ -94,18 +94,19 @@ class _Packet(NamedTuple):
 
 
 def build(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, whole: bool = False
 ) -> tuple[VideoIndex | None, list[av.Packet] | None]:
     """Index an opened video; also return its packets, when they are few enough to keep.
 
-    The index is None when the frames have to be counted by decoding (see `counted`).
+    The index is None when the frames have to be counted by decoding (see `counted`). Where `whole`, no packet is looked
+    into for what could be left out (`VideoIndex.droppable`): every frame is going to be decoded.
 
     Raises:
         UnreadableVideoError: no frames, or truncated.
     """
     declared = _declared_frames(path, container, stream)
     kept: list[av.Packet] | None = [] if path.stat().st_size <= _KEPT_BYTES else None
-    packets = _demux(path, container, stream, kept)
+    packets = _demux(path, container, stream, kept, whole)
     _check_complete(path, packets, declared)
     if not _one_frame_each(packets):
         return None, None
@@ -122,12 +123,17 @@ def build(
 
 
 def _demux(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, kept: list[av.Packet] | None
+    path: Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    kept: list[av.Packet] | None,
+    whole: bool,
 ) -> list[_Packet]:
     """Read all packets of the stream; what is damaged or cut off at the end of the file does not count."""
     packets = []
     one_frame = _shows_one_frame(container.format.name, stream.codec_context.name)
-    droppable = bitstream.droppable(stream.codec_context.name, stream.codec_context.extradata)
+    codec = "any" if whole else stream.codec_context.name
+    droppable = bitstream.droppable(codec, stream.codec_context.extradata)
     try:
         for packet in container.demux(stream):
             if not packet.size:

@@ -17,14 +17,16 @@ damaged. Decoding is strict: FFmpeg would paint over damaged parts, we report th
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 import av
+import numpy as np
 
 from keras_actrec.data import video_container, video_index, video_open
 from keras_actrec.data.threads import default_workers
@@ -39,6 +41,9 @@ _MOST_PIXELS = 1 << 27
 _SEEK_FROM_BYTES = 2 << 20
 """Reading on over a gap up to this size costs less than a seek."""
 
+Admit = Callable[[av.container.InputContainer, av.VideoStream], None]
+"""Refuses an opened file by raising."""
+
 
 class Stretch(NamedTuple):
     """Packets `start` up to `stop` (exclusive) in decoding order, and the positions of the wanted ones."""
@@ -49,7 +54,10 @@ class Stretch(NamedTuple):
 
 
 def plan(index: VideoIndex, wanted: Iterable[int]) -> list[Stretch]:
-    """Return the stretches that have to be decoded for the wanted frames, in decoding order."""
+    """Return the stretches that have to be decoded for the wanted frames, in decoding order; one for all frames."""
+    wanted = list(wanted)
+    if len(wanted) == index.frames:
+        return [Stretch(0, len(index.packet_pts), frozenset(index.positions.tolist()))]
     stretches: list[Stretch] = []
     for position in sorted(int(index.positions[i]) for i in wanted):
         start = index.start_of(position)
@@ -68,18 +76,29 @@ class VideoReader:
         path: the file.
         index: its index from an earlier reading, if there was one.
         threads: decoding threads; None: chosen by the length of what has to be decoded.
+        admit: is given container and stream before anything is decoded, and refuses the file by raising.
+        checking: every frame is going to be read, to see whether it can be. An index that is made here leaves out what
+            does not matter then, and pictures that no other is predicted from keep the edges of their blocks: to smooth
+            them (the deblocking filter) reads nothing from the file.
 
     Raises:
         UnreadableVideoError: with the reason; on opening or while decoding.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], index: VideoIndex | None = None, threads: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        index: VideoIndex | None = None,
+        threads: int | None = None,
+        admit: Admit | None = None,
+        checking: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._threads = threads
+        self._threads, self._checking = threads, checking
         self._open()
         try:
+            if admit:
+                admit(self._container, self._stream)
             self.index = index or self._build_index()
         except BaseException:
             self._container.close()
@@ -117,7 +136,8 @@ class VideoReader:
             if video_container.is_cut(self.path):
                 raise UnreadableVideoError(str(self.path), video_container.why_not_opened(self.path)) from None
             raise
-        self._stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(_MOST_PIXELS)}
+        options = {"err_detect": "explode", "max_pixels": str(_MOST_PIXELS)}
+        self._stream.codec_context.options = options | ({"skip_loop_filter": "noref"} if self._checking else {})
         self._stream.codec_context.thread_count = 1
 
     def _reopen(self) -> None:
@@ -126,7 +146,7 @@ class VideoReader:
         self._open()
 
     def _build_index(self) -> VideoIndex:
-        index, self._packets = video_index.build(self.path, self._container, self._stream)
+        index, self._packets = video_index.build(self.path, self._container, self._stream, self._checking)
         if index is None:
             self._reopen()
             frames = sum(1 for _ in self._in_order())
@@ -142,20 +162,23 @@ class VideoReader:
         if threads > 1:
             self._stream.codec_context.thread_type = "FRAME"
             self._stream.codec_context.thread_count = threads
-        frame_at = {int(self.index.packet_pts[self.index.positions[i]]): i for i in wanted}
+        numbers = sorted(wanted)
+        frame_at = dict(zip(self.index.packet_pts[self.index.positions[numbers]].tolist(), numbers, strict=True))
         try:
             for stretch in stretches:
                 for frame in self._decode(stretch):
-                    if frame.pts in frame_at and not frame.is_corrupt:
-                        yield frame_at[frame.pts], frame
+                    number = frame_at.get(frame.pts)
+                    if number is not None and not frame.is_corrupt:
+                        yield number, frame
         except video_index.READ_ERRORS:
             return  # whatever is still missing is tried again in order
 
     def _decode(self, stretch: Stretch) -> Iterator[av.VideoFrame]:
         context = self._stream.codec_context
-        droppable = self.index.droppable[stretch.start : stretch.stop].tolist()
+        spared = set((stretch.start + np.flatnonzero(self.index.droppable[stretch.start : stretch.stop])).tolist())
+        spared -= stretch.wanted
         for position, packet in self._read(stretch.start, stretch.stop):
-            if position in stretch.wanted or not droppable[position - stretch.start]:
+            if position not in spared:
                 yield from context.decode(packet)
         yield from context.decode(None)
         context.flush_buffers()
@@ -170,7 +193,9 @@ class VideoReader:
         for packet in self._demux_all():
             try:
                 frames = self._stream.codec_context.decode(packet)
-            except av.FFmpegError:
+            except av.FFmpegError as error:
+                if error.errno == errno.ENOMEM:
+                    raise UnreadableVideoError(str(self.path), "not enough memory to decode it") from error
                 if not count:
                     continue
                 raise UnreadableVideoError(str(self.path), f"corrupt: damaged after frame {count}") from None

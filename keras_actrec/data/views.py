@@ -26,6 +26,9 @@ class Augmentation:
         brightness, contrast, saturation, hue: largest relative change of each (hue: share of the colour circle).
         rand_augment: number of RandAugment operations in a row (KerasCV's policy); 0 turns it off.
         rand_augment_magnitude: their strength in [0, 1].
+        auto_augment: whether one pair of operations of AutoAugment's policy for ImageNet follows.
+        patch_dropout: share of the patches of the output that are blanked, in [0, 1]; 0 turns it off.
+        patch_grid: patches per side.
     """
 
     zoom: float = 0.0
@@ -42,6 +45,9 @@ class Augmentation:
     hue: float = 0.0
     rand_augment: int = 0
     rand_augment_magnitude: float = 0.5
+    auto_augment: bool = False
+    patch_dropout: float = 0.0
+    patch_grid: int = 8
 
 
 @dataclasses.dataclass(frozen=True)

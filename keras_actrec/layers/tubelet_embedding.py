@@ -48,8 +48,11 @@ class TubeletEmbedding(keras.layers.Layer):
         _, frames, height, width, channels = inputs.shape
         (t, p, q), volume = self.tubelet, math.prod(self.tubelet) * channels
         grid = (frames // t, height // p, width // q)
-        boxes = ops.reshape(inputs, (-1, grid[0], t, grid[1], p, grid[2], q, channels))
-        boxes = ops.reshape(ops.transpose(boxes, (0, 1, 3, 5, 2, 4, 6, 7)), (-1, *grid, volume))
+        # Two transpositions of four axes: LiteRT has no operation for one of eight.
+        boxes = _swap_middle(ops.reshape(inputs, (-1, p, grid[2], q * channels)))
+        if t > 1:
+            boxes = _swap_middle(ops.reshape(boxes, (-1, t, grid[1] * grid[2], volume // t)))
+        boxes = ops.reshape(boxes, (-1, *grid, volume))
         return ops.matmul(boxes, ops.reshape(self.kernel, (volume, self.width))) + self.bias
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -65,3 +68,7 @@ class TubeletEmbedding(keras.layers.Layer):
         for name, size, part in zip(("frames", "height", "width"), shape[1:4], self.tubelet, strict=True):
             if size % part:
                 raise UserError(f"the clip's {name}, {size}, must be a multiple of the tubelet's, {part}.")
+
+
+def _swap_middle(x: Tensor) -> Tensor:
+    return ops.transpose(x, (0, 2, 1, 3))

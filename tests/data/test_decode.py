@@ -177,7 +177,7 @@ def test_seeking_reads_only_what_is_needed(videos: dict[str, Path], monkeypatch:
 def test_unwanted_frames_are_not_converted(videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     converted = []
     original = decode._picture
-    monkeypatch.setattr(decode, "_picture", lambda frame, size: converted.append(frame.pts) or original(frame, size))
+    monkeypatch.setattr(decode, "_picture", lambda frame, *more: converted.append(frame.pts) or original(frame, *more))
     read_frames(videos["long-gop.mp4"], [3, 40, 40, 77])
     assert len(converted) == 3
 

@@ -77,3 +77,18 @@ def test_a_file_that_is_no_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "q.json").write_text('[{"path": 3')
     with pytest.raises(UserError, match=r"q\.json is no quarantine list"):
         Quarantine(tmp_path / "q.json")
+
+
+def test_lists_of_several_processes_are_put_together(tmp_path: Path) -> None:
+    ours, theirs = Quarantine(tmp_path / "quarantine.json"), Quarantine()
+    ours.add(clip("a"), "empty file")
+    theirs.add(clip("a"), "no frames")
+    theirs.add(dataclasses.replace(clip("b"), start_sec=1.0, end_sec=2.0), "no frames")
+    ours.merge(theirs.documents())
+    assert [(entry.name, entry.reason) for entry in ours.entries] == [
+        ("a.mp4", "empty file"),
+        ("b.mp4 [1 s to 2 s]", "no frames"),
+    ]
+    assert Quarantine(tmp_path / "quarantine.json").entries == ours.entries
+    ours.merge([])
+    assert len(ours) == 2

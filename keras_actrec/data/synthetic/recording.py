@@ -105,6 +105,13 @@ class Recording:
         return float(self.frames / self.fps)
 
 
+def for_browsers() -> Format:
+    """Return a format that browsers play: H.264, 4:2:0; MPEG-4 where FFmpeg has no H.264 encoder."""
+    if "libx264" in av.codecs_available:
+        return Format(".mp4", "libx264", {"preset": "veryfast", "crf": "20", "movflags": "+faststart"})
+    return Format(".mp4", "mpeg4", {"qmin": "2", "qmax": "6"}, bits_per_pixel=1.2)
+
+
 def write_video(path: Path, frames: Iterable[np.ndarray], form: Format, fps: Fraction) -> None:
     """Encode pictures and publish the file.
 
