@@ -1,0 +1,115 @@
+"""What an archive holds, whatever kind it is and whatever it calls its files."""
+
+from pathlib import Path
+
+import pytest
+from made_up import rar, tar, zipped
+
+from keras_actrec.data.fetch import archives, rar_tool
+from keras_actrec.errors import UserError
+
+rarfile = pytest.importorskip("rarfile")
+
+FILES = {"top/wave/a.avi": b"alpha" * 400, "top/wave/b.avi": b"beta" * 9000, "c.txt": b"gamma"}
+MAKERS = {"tar": tar, "zip": zipped, "rar": rar}
+
+
+def contents(path: Path, work: Path) -> dict[tuple[str, str], bytes]:
+    return {(one.folder, one.name): one.store(work / "stored").read_bytes() for one in archives.walk(path, work)}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_kind_by_its_contents_not_its_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "download"
+    path.write_bytes(MAKERS[kind](FILES))
+    assert contents(path, tmp_path) == {
+        ("wave", "a.avi"): FILES["top/wave/a.avi"],
+        ("wave", "b.avi"): FILES["top/wave/b.avi"],
+        ("", "c.txt"): b"gamma",
+    }
+
+
+@pytest.mark.parametrize("outer", MAKERS)
+@pytest.mark.parametrize("inner", MAKERS)
+def test_archives_within_archives(tmp_path: Path, outer: str, inner: str) -> None:
+    """As HMDB-51 is packed: a RAR of RARs; a flat one within gives its own name for the folder."""
+    path = tmp_path / "all"
+    suffix = {"tar": "tar.gz"}.get(inner, inner)
+    path.write_bytes(
+        MAKERS[outer](
+            {f"x/wave.{suffix}": MAKERS[inner]({"a.avi": b"1"}), f"y.{suffix}": MAKERS[inner]({"jump/b.avi": b"2"})}
+        )
+    )
+    assert contents(path, tmp_path) == {("wave", "a.avi"): b"1", ("jump", "b.avi"): b"2"}
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["all", "stored"]
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_damaged_archive_is_named(tmp_path: Path, kind: str) -> None:
+    whole = MAKERS[kind]({"a.avi": bytes(range(256)) * 3000, "b.avi": b"b" * 3000})
+    for number, broken in enumerate([whole[: len(whole) // 2], whole[:40] + b"\x55" * 40 + whole[80:]]):
+        path = tmp_path / f"{number}.{kind}"
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=rf"{number}\.{kind}"):
+            contents(path, tmp_path)
+
+
+def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.rar").write_text("<html>too many downloads of this file</html>")
+    with pytest.raises(UserError, match=r"a\.rar is no archive that can be read"):
+        contents(tmp_path / "a.rar", tmp_path)
+
+
+def test_no_archive_writes_where_it_says(tmp_path: Path) -> None:
+    """Names are only compared: a file that would leave the folder is just one that nobody wants."""
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for kind, make in MAKERS.items():
+        path = inside / kind
+        path.write_bytes(make({"../../evil.avi": b"x", "/evil.avi": b"y"}))
+        assert {name for _, name in contents(path, inside)} == {"evil.avi"}
+    assert [one.name for one in tmp_path.iterdir()] == ["inside"]
+
+
+def test_links_in_a_tar_are_passed_over(tmp_path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("wave/a.avi")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    assert contents(tmp_path / "a.tar", tmp_path) == {}
+
+
+def without_tools(monkeypatch: pytest.MonkeyPatch, *but: str) -> None:
+    """Let rarfile find none of its programs but some."""
+    monkeypatch.setattr(rarfile, "CURRENT_SETUP", None)
+    for name in ("unrar", "unar"):
+        monkeypatch.setattr(rarfile, f"{name.upper()}_TOOL", name if name in but else "/nowhere/tool")
+    monkeypatch.setattr(
+        rar_tool, "_SEVEN_ZIPS", tuple(name if name in but else "/nowhere/tool" for name in ("7z", "7zz"))
+    )
+
+
+def test_a_missing_rar_tool_is_told_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where bsdtar is there, which rarfile calls wrongly, and 7-Zip without its RAR part."""
+    without_tools(monkeypatch)
+    with pytest.raises(UserError, match="no tool here; install unrar or unar"):
+        archives.need_rar_tool()
+    (tmp_path / "a.rar").write_bytes(rar({"wave/a.avi": b"x"}, method=0x33))
+    with pytest.raises(UserError, match=r"a\.rar is a compressed RAR archive, and no tool is here; install"):
+        contents(tmp_path / "a.rar", tmp_path)
+    (tmp_path / "b.rar").write_bytes(rar({"wave/a.avi": b"x"}))
+    assert contents(tmp_path / "b.rar", tmp_path) == {("wave", "a.avi"): b"x"}  # stored: no tool is needed
+
+
+@pytest.mark.parametrize("tool", ["unrar", "unar", "7z", "7zz"])
+def test_the_tools_read_what_we_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str) -> None:
+    """Through the tool, as compressed files are read, not by rarfile's own reader of stored ones."""
+    without_tools(monkeypatch, tool)
+    if not rar_tool.choose():
+        pytest.skip(f"{tool} is not installed, or does not know RAR")
+    monkeypatch.setattr(rarfile, "FORCE_TOOL", True)
+    path = tmp_path / "a.rar"
+    path.write_bytes(rar({"wave/a.avi": b"alpha" * 400}))
+    assert contents(path, tmp_path) == {("wave", "a.avi"): b"alpha" * 400}
