@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from keras_actrec.config import DataConfig
 from keras_actrec.data import folder, splits
-from keras_actrec.data.manifest import Clip, Manifest, read_csv
+from keras_actrec.data.fiftyone_sets import source as fiftyone_source
+from keras_actrec.data.manifest import Clip, Manifest, header, read_csv
 from keras_actrec.data.official import diving48, epic_kitchens, isogd, kinetics, ntu_rgbd, something_something
 from keras_actrec.errors import UserError
 
@@ -28,9 +29,7 @@ def load_manifest(data: DataConfig, seed: int, progress: Progress | None = None)
     Raises:
         UserError: missing or malformed folder, list or manifest; a group that straddles splits; no clips to train on.
     """
-    if data.source == "stick-actions":
-        _render(data, progress)
-    manifest = _READERS[data.source](data, seed)
+    manifest = read_manifest(data, seed, progress)
     check_groups(manifest.clips)
     for split in ("train", "validation"):
         if not manifest.split(split):
@@ -40,14 +39,21 @@ def load_manifest(data: DataConfig, seed: int, progress: Progress | None = None)
     return manifest
 
 
+def read_manifest(data: DataConfig, seed: int, progress: Progress | None = None) -> Manifest:
+    """Return the manifest whether or not it is fit for training (see `load_manifest` for the arguments)."""
+    if data.source == "stick-actions":
+        _render(data, progress)
+    return _READERS[data.source](data, seed)
+
+
 def count_folds(data: DataConfig) -> int:
     """Return how many folds a manifest file has (columns `split_1`, `split_2`, ...)."""
+    if data.source == "fiftyone":
+        return fiftyone_source.count_folds(data)
     path = _manifest_path(data)
     if not path.is_file():
         raise UserError(f"there is no manifest at {path}; check `data.root` or `data.lists`.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = next(csv.reader(file), [])
-    return max(1, sum(re.fullmatch(r"split_\d+", column) is not None for column in header))
+    return max(1, sum(re.fullmatch(r"split_\d+", column) is not None for column in header(path)))
 
 
 def check_groups(clips: Iterable[Clip]) -> None:
@@ -93,8 +99,23 @@ def _folder(data: DataConfig, seed: int) -> Manifest:
 
 def _manifest(data: DataConfig, seed: int) -> Manifest:
     root = _root(data)
-    clips = _with_validation(_manifest_path(data), data, seed)
+    path = _manifest_path(data)
+    clips = _with_validation(path, data, seed) if _names_splits(path) else _dealt(path, data, seed)
     return Manifest.from_clips(root.resolve().name, root, data.fold, clips)
+
+
+def _names_splits(path: Path) -> bool:
+    return not path.is_file() or any(name.startswith("split") for name in header(path))
+
+
+def _dealt(path: Path, data: DataConfig, seed: int) -> list[Clip]:
+    """Deal the clips of a table without splits to training, validation and test, as those of a folder are."""
+    if data.fold != 1:
+        raise UserError(f"{path} names no splits, so it has one fold; data.fold is {data.fold}.")
+    clips = read_csv(path, 1, split="train")
+    clips = [clip if clip.label else dataclasses.replace(clip, split="unlabelled") for clip in clips]
+    clips = splits.carve(clips, data.test_fraction, seed, "test")
+    return splits.carve_validation(clips, data.validation_fraction, seed)
 
 
 def _manifest_path(data: DataConfig) -> Path:
@@ -174,5 +195,6 @@ _READERS = {
     "folder": _folder,
     "manifest": _manifest,
     "stick-actions": _stick_actions,
+    "fiftyone": fiftyone_source.read,
     **_OFFICIAL,
 }

@@ -1,0 +1,121 @@
+"""All parts of an inspection put into one FiftyOne dataset."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_actrec.data.targets import targets_of
+from keras_actrec.errors import UserError
+from keras_actrec.inspection import findings, look, samples
+from keras_actrec.inspection.answers import Answers
+from keras_actrec.inspection.opening import Opened
+from keras_actrec.inspection.shown import Shown, replace_reasons
+from keras_actrec.training.progress import Progress
+
+MOST_POINTS = 3000
+"""Of the map of features, drawn at random when there are more: t-SNE takes a minute for so many."""
+
+
+def build(
+    fiftyone: Any,
+    name: str,
+    opened: Opened,
+    answers: Mapping[str, Answers],
+    shown: Sequence[Shown],
+    options: argparse.Namespace,
+) -> Any:
+    """Return the dataset, with saved views and the look of the App; what is half made is removed.
+
+    Raises:
+        UserError: the name is taken.
+    """
+    dataset = samples.create(
+        fiftyone, name, opened.manifests, persistent=bool(options.keep), overwrite=options.overwrite
+    )
+    try:
+        _fill(dataset, opened, answers, shown, options)
+        look.arrange(dataset, opened.manifest.classes, fiftyone.ViewField)
+    except BaseException:
+        fiftyone.delete_dataset(name)
+        raise
+    return dataset
+
+
+def summary(dataset: Any, shown: Sequence[Shown]) -> str:
+    """Return the main numbers as a line of text."""
+    copies = sum(one.medium.copied and not one.reason for one in shown)
+    parts = [f"{len(shown)} clips", f"{copies} shown as H.264 copies"]
+    parts.append(f"{sum(bool(one.reason) for one in shown)} not readable")
+    if dataset.has_sample_field(samples.CORRECT):
+        right, total = (dataset.count_values(samples.CORRECT).get(True, 0), dataset.count(samples.CORRECT))
+        parts.append(f"{right} of {total} predictions right")
+    return ", ".join(parts)
+
+
+def _fill(
+    dataset: Any, opened: Opened, answers: Mapping[str, Answers], shown: Sequence[Shown], options: argparse.Namespace
+) -> None:
+    fold = opened.manifest.fold
+    receipt = Path(options.receipt) if options.receipt else findings.receipt_of(opened.manifest)
+    if options.receipt and not receipt.is_file():
+        raise UserError(f"there is no receipt at {receipt}; `python -m keras_actrec verify` prints where it wrote one.")
+    reasons = findings.quarantined(receipt.parent / findings.QUARANTINE) | _reasons(opened, answers)
+    with Progress("filling the dataset", unit="clips") as progress:
+        samples.fill(dataset, replace_reasons(shown, lambda clip: reasons.get(findings.key(clip), "")), fold, progress)
+    samples.add_duplicates(dataset, findings.duplicates(receipt))
+    if answers:
+        _add_answers(dataset, opened, answers, _ids_by_split(dataset, shown, fold))
+    if opened.run is not None:
+        samples.add_explanations(dataset, findings.explained(opened.run, opened.manifest))
+
+
+def _ids_by_split(dataset: Any, shown: Sequence[Shown], fold: int) -> dict[str, list[str]]:
+    """Return the samples of each split in the order of the manifest's clips, which that of what is shown is."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for one, key in zip(shown, dataset.values("id"), strict=True):
+        found[one.row.splits[fold]].append(key)
+    return found
+
+
+def _reasons(opened: Opened, answers: Mapping[str, Answers]) -> dict[findings.Key, str]:
+    """Return why clips are in quarantine, as the run knows it."""
+    known = findings.quarantined(opened.run / findings.QUARANTINE) if opened.run else {}
+    for split, found in answers.items():
+        clips = opened.manifest.split(split)
+        known |= {findings.key(clips[index]): reason for index, reason in found.unreadable.items()}
+    return known
+
+
+def _add_answers(dataset: Any, opened: Opened, answers: Mapping[str, Answers], ids: Mapping[str, list[str]]) -> None:
+    manifest = opened.manifest
+    heads = {target.name: target.classes for target in targets_of(manifest, opened.config.data.targets)}
+    for split, found in answers.items():
+        labels = [clip.label for clip in manifest.split(split)]
+        samples.add_answers(dataset, ids[split], labels, found, manifest.classes, heads)
+    _add_map(dataset, answers, ids)
+
+
+def _add_map(dataset: Any, answers: Mapping[str, Answers], ids: Mapping[str, list[str]]) -> None:
+    """Lay the features of all splits out in one plane."""
+    from keras_actrec.evaluation import embedding
+
+    parts = {split: found for split, found in answers.items() if found.features is not None}
+    keys = [ids[split][index] for split, found in parts.items() for index in found.indices]
+    if len(keys) < embedding.LEAST_CLIPS:
+        return
+    values = np.concatenate([found.features for found in parts.values()])
+    chosen = np.arange(len(keys))
+    if len(keys) > MOST_POINTS:
+        chosen = np.sort(np.random.default_rng(0).choice(len(keys), MOST_POINTS, replace=False))
+    try:
+        points = embedding.to_plane(values[chosen], seed=0)
+    except UserError as error:  # scikit-learn is missing: all the rest can be shown
+        print(f"no map of the features: {error}")
+        return
+    samples.add_map(dataset, [keys[number] for number in chosen], points)
