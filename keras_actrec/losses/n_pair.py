@@ -12,6 +12,10 @@ Semi-hard negatives are those of Schroff et al. 2015 (Sec. 3.2), with dot produc
 counts when it is less like the anchor than the anchor's positive is (a_i . p_j < a_i . p_i). Schroff's other bound, the
 margin, has no counterpart: negatives far away vanish from the sum by themselves. An anchor all of whose negatives are
 at least as like it as its positive keeps all of them; with none it would never learn.
+
+In the paper's form the first clip of a pair is the anchor and the second only something to compare with. In the
+symmetric form both are anchors, each with the other as its positive, and the negatives are all clips of the pairs of
+other classes: of the same batch twice as many anchors, and each with twice as many negatives.
 """
 
 from __future__ import annotations
@@ -53,7 +57,13 @@ def n_pair(anchors: Tensor, positives: Tensor, labels: Tensor, semi_hard: bool =
     return _losses(rows.similarities(anchors, positives), own, negative, semi_hard)
 
 
-def n_pair_of_batch(codes: Tensor, one_hot: Tensor, semi_hard: bool = False, weights: Tensor | None = None) -> Tensor:
+def n_pair_of_batch(
+    codes: Tensor,
+    one_hot: Tensor,
+    semi_hard: bool = False,
+    weights: Tensor | None = None,
+    symmetric: bool = False,
+) -> Tensor:
     """Return the mean of l_i over the pairs that a batch holds, found by the labels alone.
 
     Of each class the first clip in the batch is an anchor and the second its positive, the third an anchor and the
@@ -66,6 +76,7 @@ def n_pair_of_batch(codes: Tensor, one_hot: Tensor, semi_hard: bool = False, wei
         semi_hard: as for `n_pair`.
         weights: (B,) at least 0; a row of weight 0 counts nowhere, as if it were not in the batch. Other weights weigh
             the pairs of the mean, those of the anchors. None: all 1.
+        symmetric: positives are anchors, too, and anchors negatives of other pairs.
 
     Returns:
         float32 (); exactly 0, with a gradient of 0, where the batch has no pair or pairs of one class only.
@@ -74,22 +85,24 @@ def n_pair_of_batch(codes: Tensor, one_hot: Tensor, semi_hard: bool = False, wei
         UserError: codes, labels or weights of a wrong rank.
     """
     codes, classes, weights = rows.only_counted(codes, one_hot, weights)
-    partner, is_positive = _partners(classes)
+    partner = _partners(classes)
+    if symmetric:
+        partner = partner + ops.transpose(partner)
+    is_anchor, is_positive = ops.sum(partner, axis=1), ops.sum(partner, axis=0) > 0
     products = rows.similarities(codes, codes)
     own = ops.sum(products * partner, axis=1)
     negative = ops.logical_and(rows.other_class(classes), is_positive[None, :])
-    is_anchor = ops.sum(partner, axis=1)
     return rows.mean_over(_losses(products, own, negative, semi_hard), is_anchor * weights)
 
 
-def _partners(classes: Tensor) -> tuple[Tensor, Tensor]:
+def _partners(classes: Tensor) -> Tensor:
     """Pair the rows of each class in their order.
 
     Args:
         classes: int32 (B,), -1 for rows that do not count.
 
     Returns:
-        float32 (B, B), 1 where the column is the positive of the row, else 0; bool (B,), which rows are positives.
+        float32 (B, B), 1 where the column is the positive of the row, else 0.
     """
     same = rows.same_class(classes)
     position = ops.arange(ops.shape(classes)[0])
@@ -99,8 +112,7 @@ def _partners(classes: Tensor) -> tuple[Tensor, Tensor]:
     rank = ops.sum(ops.cast(ops.logical_and(same, earlier), "int32"), axis=1)
     next_of_class = ops.logical_and(same, rank[None, :] == rank[:, None] + 1)
     odd = rank % 2 == 1
-    partner = ops.cast(ops.logical_and(next_of_class, odd[:, None]), "float32")
-    return partner, ops.logical_and(rank > 0, ops.logical_not(odd))
+    return ops.cast(ops.logical_and(next_of_class, odd[:, None]), "float32")
 
 
 def _losses(products: Tensor, own: Tensor, negative: Tensor, semi_hard: bool) -> Tensor:

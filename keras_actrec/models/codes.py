@@ -8,6 +8,8 @@ from keras_actrec.errors import UserError
 from keras_actrec.models.joint import CLASSIFIER
 
 CODE = "code"
+MOMENTUM = 0.9
+"""Of the moving statistics of standardised codes, as in the 3-D networks: an epoch of a small data set is short."""
 
 
 def encoder_of(network: keras.Model) -> keras.Model:
@@ -43,7 +45,9 @@ def with_code(network: keras.Model, width: int, normalize: bool = False, standar
     if not any(layer.name == CODE for layer in network.layers):
         code = keras.layers.Dense(width, dtype="float32", name=CODE)(code)
     if standardize:
-        code = keras.layers.BatchNormalization(center=False, scale=False, dtype="float32", name="standard_code")(code)
+        code = keras.layers.BatchNormalization(
+            momentum=MOMENTUM, center=False, scale=False, dtype="float32", name="standard_code"
+        )(code)
     if normalize:
         code = keras.layers.UnitNormalization(dtype="float32", name="unit_code")(code)
     classes = network.output.shape[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,15 +22,23 @@ def differentiate() -> Differentiate:
 def _tensorflow(loss: Callable[[Any], Any], codes: np.ndarray) -> tuple[float, np.ndarray]:
     import tensorflow as tf
 
-    @tf.function(jit_compile=True, input_signature=[tf.TensorSpec((None, codes.shape[1]), codes.dtype)])
+    value, gradient = _compiled(loss, codes.shape[1], codes.dtype)(tf.constant(codes))
+    return float(value), gradient.numpy()
+
+
+@functools.lru_cache(4)
+def _compiled(loss: Callable[[Any], Any], width: int, dtype: np.dtype) -> Callable[[Any], Any]:
+    """Compile a loss of codes (N, width); one that is asked for again is not compiled again for as many rows."""
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True, input_signature=[tf.TensorSpec((None, width), dtype)])
     def compiled(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(x)
             value = loss(x)
         return value, tape.gradient(value, x)
 
-    value, gradient = compiled(tf.constant(codes))
-    return float(value), gradient.numpy()
+    return compiled
 
 
 def _torch(loss: Callable[[Any], Any], codes: np.ndarray) -> tuple[float, np.ndarray]:

@@ -14,6 +14,7 @@ from keras_actrec.errors import UserError
 from keras_actrec.losses import n_pair, n_pair_of_batch
 
 both_kinds = pytest.mark.parametrize("semi_hard", [False, True])
+both_forms = pytest.mark.parametrize("symmetric", [False, True])
 E = np.eye(3, dtype="float32")
 SETTINGS = [(7, 3, 2), (12, 4, 3), (16, 8, 5), (9, 2, 9), (5, 4, 1), (24, 6, 4)]
 
@@ -35,7 +36,11 @@ def pairs_by_loops(
 
 
 def batch_by_loops(
-    codes: np.ndarray, labels: list[int], semi_hard: bool = False, weights: list[float] | None = None
+    codes: np.ndarray,
+    labels: list[int],
+    semi_hard: bool = False,
+    weights: list[float] | None = None,
+    symmetric: bool = False,
 ) -> float:
     """Walk through the batch and keep the last clip without partner of each class; label -1: none."""
     weights = weights or [1.0] * len(labels)
@@ -51,7 +56,18 @@ def batch_by_loops(
     if not found:
         return 0.0
     first, second = map(list, zip(*found, strict=True))
-    losses = pairs_by_loops(codes[first], codes[second], [labels[row] for row in first], semi_hard)
+    losses = []
+    if symmetric:
+        for anchor, positive in [*found, *((b, a) for a, b in found)]:
+            others = [row for pair in found for row in pair if labels[row] != labels[anchor]]
+            columns = [positive, *others]
+            own = pairs_by_loops(
+                codes[[anchor] * len(columns)], codes[columns], [labels[row] for row in columns], semi_hard
+            )
+            losses.append(own[0])
+        first = first + second
+    else:
+        losses = pairs_by_loops(codes[first], codes[second], [labels[row] for row in first], semi_hard)
     share = [weights[row] for row in first]
     return sum(loss * weight for loss, weight in zip(losses, share, strict=True)) / sum(share)
 
@@ -69,9 +85,11 @@ def array(x: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(x)
 
 
-def of_batch(codes: np.ndarray, labels: list[int], semi_hard: bool = False, weights: Any = None) -> float:
+def of_batch(
+    codes: np.ndarray, labels: list[int], semi_hard: bool = False, weights: Any = None, symmetric: bool = False
+) -> float:
     weights = None if weights is None else keras.ops.convert_to_tensor(np.array(weights, "float32"))
-    value = n_pair_of_batch(keras.ops.convert_to_tensor(codes), one_hot(labels), semi_hard, weights)
+    value = n_pair_of_batch(keras.ops.convert_to_tensor(codes), one_hot(labels), semi_hard, weights, symmetric)
     assert value.shape == () and keras.backend.standardize_dtype(value.dtype) == "float32"
     return float(array(value))
 
@@ -133,39 +151,64 @@ def test_a_batch_by_hand() -> None:
     assert of_batch(codes, labels) == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_symmetric_form_by_hand() -> None:
+    # Pairs (0, 2) of class 1 and (3, 4) of class 5, own products 2 and 3; the rows 1 and 5 count nowhere, also not as
+    # negatives. Products across the pairs: rows 0 and 2 with row 3 are 0 and 1, with row 4 are 1 and 5.
+    codes = np.array([[1, 0], [9, 9], [2, 1], [0, 1], [1, 3], [7, 7]], "float32")
+    labels = [1, 2, 1, 5, 5, 1]
+    of_0, of_2 = math.log(1 + math.exp(0 - 2) + math.exp(1 - 2)), math.log(1 + math.exp(1 - 2) + math.exp(5 - 2))
+    of_3, of_4 = math.log(1 + math.exp(0 - 3) + math.exp(1 - 3)), math.log(1 + math.exp(1 - 3) + math.exp(5 - 3))
+    assert of_batch(codes, labels, symmetric=True) == pytest.approx((of_0 + of_2 + of_3 + of_4) / 4, rel=1e-6)
+    # The paper's form: rows 0 and 3 are anchors, and compared with rows 2 and 4 alone.
+    half = (math.log(1 + math.exp(1 - 2)) + math.log(1 + math.exp(1 - 3))) / 2
+    assert of_batch(codes, labels) == pytest.approx(half, rel=1e-6)
+
+
+def test_who_of_a_pair_stands_first_does_not_matter_to_the_symmetric_form() -> None:
+    codes, labels = drawn(12, 5, 1)
+    labels = [row // 2 % 3 for row in range(12)]
+    turned = codes.reshape(6, 2, 5)[:, ::-1].reshape(12, 5)
+    assert of_batch(turned, labels, symmetric=True) == pytest.approx(of_batch(codes, labels, symmetric=True), rel=1e-6)
+    assert of_batch(turned, labels) != pytest.approx(of_batch(codes, labels), rel=1e-2)
+
+
+@both_forms
 @both_kinds
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_batch_as_by_loops_with_rows_missing(setting: tuple[int, int, int], semi_hard: bool) -> None:
+def test_a_batch_as_by_loops_with_rows_missing(setting: tuple[int, int, int], semi_hard: bool, symmetric: bool) -> None:
     codes, labels = drawn(*setting)
     rng = np.random.default_rng(3)
     for _ in range(6):
-        assert of_batch(codes, labels, semi_hard) == pytest.approx(
-            batch_by_loops(codes, labels, semi_hard), rel=1e-5, abs=1e-6
+        assert of_batch(codes, labels, semi_hard, symmetric=symmetric) == pytest.approx(
+            batch_by_loops(codes, labels, semi_hard, symmetric=symmetric), rel=1e-5, abs=1e-6
         )
         left = np.sort(rng.choice(len(labels), max(len(labels) - 1, 1), replace=False))
         codes, labels = codes[left], [labels[row] for row in left]
 
 
+@both_forms
 @both_kinds
-def test_rows_that_do_not_count_are_as_if_they_were_missing(semi_hard: bool) -> None:
+def test_rows_that_do_not_count_are_as_if_they_were_missing(semi_hard: bool, symmetric: bool) -> None:
     codes, labels = drawn(14, 4, 3)
     out = [2, 5, 9]
-    expected = of_batch(np.delete(codes, out, axis=0), np.delete(labels, out).tolist(), semi_hard)
+    rest = np.delete(codes, out, axis=0), np.delete(labels, out).tolist()
+    expected = of_batch(*rest, semi_hard, symmetric=symmetric)
     assert expected > 0.1
     weights = [0.0 if row in out else 1.0 for row in range(14)]
-    assert of_batch(codes, labels, semi_hard, weights) == pytest.approx(expected, rel=1e-6)
+    assert of_batch(codes, labels, semi_hard, weights, symmetric) == pytest.approx(expected, rel=1e-6)
     unlabelled = [-1 if row in out else label for row, label in enumerate(labels)]
-    assert of_batch(codes, unlabelled, semi_hard) == pytest.approx(expected, rel=1e-6)
+    assert of_batch(codes, unlabelled, semi_hard, symmetric=symmetric) == pytest.approx(expected, rel=1e-6)
     codes[out] = np.nan
-    assert of_batch(codes, labels, semi_hard, weights) == pytest.approx(expected, rel=1e-6)
+    assert of_batch(codes, labels, semi_hard, weights, symmetric) == pytest.approx(expected, rel=1e-6)
 
 
-def test_weights_weigh_the_pairs() -> None:
+@both_forms
+def test_weights_weigh_the_pairs(symmetric: bool) -> None:
     codes, labels = drawn(16, 4, 3)
     weights = np.random.default_rng(1).choice([0.0, 0.5, 1.0, 3.0], 16).tolist()
-    expected = batch_by_loops(codes, labels, weights=weights)
-    assert of_batch(codes, labels, weights=weights) == pytest.approx(expected, rel=1e-5)
-    assert expected != pytest.approx(of_batch(codes, labels), rel=1e-2)
+    expected = batch_by_loops(codes, labels, weights=weights, symmetric=symmetric)
+    assert of_batch(codes, labels, weights=weights, symmetric=symmetric) == pytest.approx(expected, rel=1e-5)
+    assert expected != pytest.approx(of_batch(codes, labels, symmetric=symmetric), rel=1e-2)
 
 
 def test_neither_the_names_of_classes_nor_the_order_among_them_matter() -> None:
@@ -183,29 +226,44 @@ def test_neither_the_names_of_classes_nor_the_order_among_them_matter() -> None:
 @pytest.mark.parametrize("labels", [[0, 1, 2, 3], [2, 2, 2, 2], [-1, -1, -1, -1], [0, 0, 1, 2]])
 def test_without_pair_or_negative_it_is_exactly_0(differentiate: Callable, labels: list[int], semi_hard: bool) -> None:
     codes = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+
+    def loss(x: Any) -> Any:
+        return n_pair_of_batch(x, one_hot(labels), semi_hard)
+
     for scale in (1, 1e3):
-        value, gradient = differentiate(lambda x: n_pair_of_batch(x, one_hot(labels), semi_hard), codes * scale)
+        value, gradient = differentiate(loss, codes * scale)
         assert value == 0 and not gradient.any()
-    weightless = np.zeros(4, "float32")
+
+
+@both_kinds
+def test_without_weight_it_is_exactly_0(differentiate: Callable, semi_hard: bool) -> None:
+    codes, weightless = np.random.default_rng(0).normal(size=(4, 3)).astype("float32"), np.zeros(4, "float32")
     value, gradient = differentiate(
         lambda x: n_pair_of_batch(x, one_hot([0, 0, 1, 1]), semi_hard, keras.ops.convert_to_tensor(weightless)), codes
     )
     assert value == 0 and not gradient.any()
 
 
+@both_forms
 @both_kinds
-def test_gradient_by_finite_differences(differentiate: Callable, semi_hard: bool) -> None:
+def test_gradient_by_finite_differences(differentiate: Callable, semi_hard: bool, symmetric: bool) -> None:
     codes, labels = drawn(11, 4, 3)
     labels[4] = -1
-    value, gradient = differentiate(lambda x: n_pair_of_batch(x, one_hot(labels), semi_hard), codes)
-    assert value == pytest.approx(batch_by_loops(codes, labels, semi_hard), rel=1e-5)
+
+    def by_loops(given: np.ndarray) -> float:
+        return batch_by_loops(given, labels, semi_hard, symmetric=symmetric)
+
+    value, gradient = differentiate(
+        lambda x: n_pair_of_batch(x, one_hot(labels), semi_hard, symmetric=symmetric), codes
+    )
+    assert value == pytest.approx(by_loops(codes), rel=1e-5)
     step = 1e-5
     expected = np.zeros(codes.shape)
     for place in np.ndindex(codes.shape):
         more, less = codes.astype("float64"), codes.astype("float64")
         more[place] += step
         less[place] -= step
-        expected[place] = batch_by_loops(more, labels, semi_hard) - batch_by_loops(less, labels, semi_hard)
+        expected[place] = by_loops(more) - by_loops(less)
     assert np.abs(gradient - expected / (2 * step)).max() < 1e-5
     assert np.abs(expected).max() / (2 * step) > 0.1 and not gradient[4].any()
 

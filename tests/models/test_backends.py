@@ -24,7 +24,8 @@ import sys, keras, numpy as np
 import keras_actrec.layers, keras_actrec.backbones  # nothing else is needed: their layers are registered
 for folder in sys.argv[1:]:
     model = keras.models.load_model(f"{folder}/model.keras")
-    np.save(f"{folder}/logits.npy", model.predict(dict(np.load(f"{folder}/clips.npz")), verbose=0))
+    clips = dict(np.load(f"{folder}/clips.npz"))
+    np.save(f"{folder}/logits.npy", keras.ops.convert_to_numpy(model(clips, training=False)))
 print(keras.backend.backend())
 """
 
@@ -42,6 +43,7 @@ def environment(backend: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3700)
 @every_other_backend
 def test_batteries(backend: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-k", "not step_", "-p", "no:cacheprovider"]
@@ -51,7 +53,7 @@ def test_batteries(backend: str) -> None:
         env=environment(backend),
         capture_output=True,
         text=True,
-        timeout=850,
+        timeout=3600,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -66,7 +68,7 @@ def saved(name: str, folder: Path) -> np.ndarray:
     folder.mkdir()
     model.save(folder / "model.keras")
     np.savez(folder / "clips.npz", **clips)
-    return model.predict(clips, verbose=0)
+    return keras.ops.convert_to_numpy(model(clips, training=False))
 
 
 @every_other_backend

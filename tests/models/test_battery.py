@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from keras_actrec.errors import UserError
 from keras_actrec.evaluation import flops
 
 ROOT = Path(__file__).parent.parent.parent
+# One row for each architecture, the last: its steps are compiled. Other rows differ in options, not in how they run.
+COMPILED = {case.name: label for label, case in CASES.items()}.values()
 
 
 @pytest.fixture(params=CASES)
@@ -39,6 +42,24 @@ def policy(request: pytest.FixtureRequest) -> Iterator[str]:
     keras.config.set_dtype_policy(before)
 
 
+@pytest.fixture
+def compiled(case: Case, request: pytest.FixtureRequest) -> bool:
+    """Whether this row stands for its architecture where Keras or XLA compile: that takes most of a test's time."""
+    return keras.backend.backend() != "tensorflow" or request.node.callspec.params["case"] in COMPILED
+
+
+@pytest.fixture
+def network(case: Case, request: pytest.FixtureRequest) -> keras.Model:
+    """The network of this row, built once for all tests that look at it and change nothing."""
+    return built(request.node.callspec.params["case"])
+
+
+@functools.cache
+def built(label: str) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return build(CASES[label])
+
+
 def build(case: Case, **changes: Any) -> keras.Model:
     return models.build_model(case.name, num_classes=CLASSES, **case.options | changes)
 
@@ -54,11 +75,10 @@ def infer(model: keras.Model, x: Any) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("error:The structure of `inputs`")
-def test_input_and_logits(case: Case) -> None:
-    model = build(case)
+def test_input_and_logits(case: Case, network: keras.Model) -> None:
     shapes = {name: (None, *shape) for name, shape in case.shapes().items()}
-    assert {tensor.name: tensor.shape for tensor in model.inputs} == shapes
-    logits = infer(model, clips(model))
+    assert {tensor.name: tensor.shape for tensor in network.inputs} == shapes
+    logits = infer(network, clips(network))
     assert logits.shape == (4, CLASSES)
     assert np.isfinite(logits).all()
     assert np.abs(logits.sum(axis=1) - 1).max() > 1e-3, "these look like probabilities, expected logits"
@@ -80,35 +100,33 @@ def test_options_are_not_the_defaults(case: Case) -> None:
     assert all(getattr(config, name) != getattr(defaults, name) for name in case.options if name != "frames")
 
 
-def test_one_clip_alone_equals_its_row_of_a_batch(case: Case) -> None:
-    model = build(case)
-    x = clips(model, batch=2)
+def test_one_clip_alone_equals_its_row_of_a_batch(network: keras.Model) -> None:
+    x = clips(network, batch=2)
     first = {name: value[:1] for name, value in x.items()}
-    np.testing.assert_allclose(infer(model, first), infer(model, x)[:1], atol=1e-5)
+    np.testing.assert_allclose(infer(network, first), infer(network, x)[:1], atol=1e-5)
 
 
-def test_save_and_load_gives_the_same_numbers(case: Case, tmp_path: Path) -> None:
-    model = build(case)
-    model.save(tmp_path / "model.keras")
+def test_save_and_load_gives_the_same_numbers(network: keras.Model, tmp_path: Path) -> None:
+    network.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    x = clips(model)
-    np.testing.assert_array_equal(infer(loaded, x), infer(model, x))
-    assert loaded.count_params() == model.count_params()
+    x = clips(network)
+    np.testing.assert_array_equal(infer(loaded, x), infer(network, x))
+    assert loaded.count_params() == network.count_params()
 
 
-def test_weights_file_fits_a_model_built_anew(case: Case, tmp_path: Path) -> None:
-    model = build(case)
-    model.save_weights(tmp_path / "model.weights.h5")
+def test_weights_file_fits_a_model_built_anew(case: Case, network: keras.Model, tmp_path: Path) -> None:
+    network.save_weights(tmp_path / "model.weights.h5")
     keras.utils.set_random_seed(1)
     again = build(case)
     again.load_weights(tmp_path / "model.weights.h5")
-    x = clips(model)
-    np.testing.assert_array_equal(infer(again, x), infer(model, x))
+    x = clips(network)
+    np.testing.assert_array_equal(infer(again, x), infer(network, x))
 
 
-def test_every_weight_moves_within_three_steps(case: Case) -> None:
+def test_every_weight_moves_within_three_steps(case: Case, compiled: bool) -> None:
     model = build(case)
-    model.compile(keras.optimizers.SGD(0.5), keras.losses.CategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.5), loss, run_eagerly=not compiled)
     before = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights}
     x, labels = clips(model, batch=6), np.eye(CLASSES, dtype="float32")[[0, 1, 2, 0, 1, 2]]
     losses = [float(model.train_on_batch(x, labels)) for _ in range(3)]
@@ -122,65 +140,64 @@ def test_every_weight_moves_within_three_steps(case: Case) -> None:
     assert not still
 
 
-def test_logits_are_float32_under_mixed_precision(case: Case, policy: str) -> None:
+def test_logits_are_float32_under_mixed_precision(case: Case, compiled: bool, policy: str) -> None:
     model = build(case)
     # TensorFlow's max-pooling over time takes float16 on a CPU only where XLA compiles it.
-    compiled = policy == "mixed_float16" and not case.frame_wise and keras.backend.backend() == "tensorflow"
-    model.compile(jit_compile=compiled)
-    logits = model.predict_on_batch(clips(model)) if compiled else model(clips(model))
+    by_xla = policy == "mixed_float16" and keras.backend.backend() == "tensorflow" and not case.frame_wise and compiled
+    logits = _by_xla(model) if by_xla else model(clips(model))
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
     assert np.isfinite(keras.ops.convert_to_numpy(logits)).all()
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
     assert any(layer.compute_dtype == policy.removeprefix("mixed_") for layer in model.layers)
 
 
-def test_number_of_parameters(case: Case) -> None:
+def _by_xla(model: keras.Model) -> Any:
+    """Let XLA compile a forward pass; Keras would not, once a test before has asked for deterministic kernels."""
+    import tensorflow as tf
+
+    return tf.function(model, jit_compile=True)(clips(model))
+
+
+def test_number_of_parameters(case: Case, network: keras.Model) -> None:
     # The state of random layers (seeds) is kept with the model, but Keras does not count it.
-    assert build(case).count_params() == case.parameters
+    assert network.count_params() == case.parameters
 
 
-def test_the_price_of_every_layer_is_known(case: Case) -> None:
-    counted = flops.count(build(case))
+def test_the_price_of_every_layer_is_known(network: keras.Model) -> None:
+    counted = flops.count(network)
     assert counted.unknown == ()
-    assert counted.total > 2 * sum(layer.count_params() for layer in build(case).layers if layer.name == "logits")
+    assert counted.total > 2 * sum(layer.count_params() for layer in network.layers if layer.name == "logits")
 
 
-def test_the_global_seed_decides_the_initial_weights(case: Case) -> None:
-    def weights(seed: int) -> list[np.ndarray]:
-        keras.utils.set_random_seed(seed)
-        return build(case).get_weights()
-
-    one, again, other = weights(3), weights(3), weights(4)
-    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
-    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def test_the_global_seed_decides_every_random_draw(case: Case) -> None:
+def test_the_global_seed_decides_the_initial_weights_and_every_random_draw(case: Case, network: keras.Model) -> None:
     """Dropout, noise and the choice of a frame follow it too, and go on from step to step."""
 
-    def outputs() -> list[np.ndarray]:
+    def drawn() -> tuple[list[np.ndarray], list[np.ndarray]]:
         keras.utils.set_random_seed(3)
         model = build(case)
-        return [keras.ops.convert_to_numpy(model(clips(model), training=True)) for _ in range(2)]
+        start = model.get_weights()
+        return start, [keras.ops.convert_to_numpy(model(clips(model), training=True)) for _ in range(2)]
 
-    first, again = outputs(), outputs()
+    (start, first), (start_again, again) = drawn(), drawn()
+    assert all(np.array_equal(a, b) for a, b in zip(start, start_again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(start, network.get_weights(), strict=True)), "of another seed"
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(*first), "both steps drew the same"
 
 
-def test_the_classifier_is_the_last_layer_with_weights(case: Case) -> None:
+def test_the_classifier_is_the_last_layer_with_weights(network: keras.Model) -> None:
     """What other heads on the same body, and the import of weights for other classes, rely on."""
-    last = [layer for layer in build(case).layers if layer.weights][-1]
+    last = [layer for layer in network.layers if layer.weights][-1]
     assert (type(last), last.name, last.dtype_policy.name) == (keras.layers.Dense, "logits", "float32")
     assert last.units == CLASSES
 
 
-def test_split_at_features_shares_weights_and_equals_the_model(case: Case) -> None:
-    model = build(case)
+def test_split_at_features_shares_weights_and_equals_the_model(case: Case, network: keras.Model) -> None:
     if not case.frame_wise:
         with pytest.raises(UserError, match="has no frame features"):
-            models.split_at_features(model)
+            models.split_at_features(network)
         return
+    model = build(case)
     features, head = models.split_at_features(model)
     x = clips(model)
     kept = infer(features, x)

@@ -71,6 +71,15 @@ def test_standardised_codes() -> None:
     np.testing.assert_allclose(codes.std(axis=0), 1, atol=0.2)
 
 
+def test_the_statistics_of_standardised_codes_keep_up_with_an_epoch() -> None:
+    """An epoch of a small data set has some thirty batches; validation must not see the codes of long ago."""
+    coded = with_code(models.build_model("r3d_18", 3, **TINY), width=5, standardize=True)
+    layer = coded.get_layer("standard_code")
+    for _ in range(30):
+        layer(np.full((6, 5), 100.0, "float32"), training=True)
+    assert np.abs(keras.ops.convert_to_numpy(layer.moving_mean) - 100).max() < 5
+
+
 def test_a_code_of_its_own_is_kept() -> None:
     clip = keras.Input((4,), name="rgb")
     code = keras.layers.Dense(7, name="code")(clip)
