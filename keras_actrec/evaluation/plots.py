@@ -68,7 +68,7 @@ def _curve(
     if title == "Learning rate":
         layout["yaxis"] |= {"rangemode": "tozero", "exponentformat": "power"}
     if best_epoch is not None and best_epoch in epochs:
-        layout["shapes"] = [_mark(best_epoch)]
+        layout["shapes"] = [mark(best_epoch)]
     return {"data": data, "layout": layout}
 
 
@@ -265,6 +265,7 @@ def axis(title: str = "") -> dict[str, Any]:
     return {"gridcolor": GRID, "zerolinecolor": GRID, "automargin": True, "title": named}
 
 
-def _mark(epoch: int) -> dict[str, Any]:
+def mark(epoch: int) -> dict[str, Any]:
+    """Return the line that marks an epoch in a chart over the epochs."""
     line = {"color": GREEN, "width": 1.5, "dash": "dot"}
     return {"type": "line", "x0": epoch, "x1": epoch, "yref": "paper", "y0": 0, "y1": 1, "line": line}

@@ -18,7 +18,7 @@ from typing import Any
 
 from keras_actrec import files
 from keras_actrec.errors import UserError
-from keras_actrec.evaluation import class_sections, head_section, markup, open_set_section, sections
+from keras_actrec.evaluation import class_sections, head_section, markup, open_set_section, pseudo_section, sections
 from keras_actrec.evaluation.markup import Safe
 from keras_actrec.evaluation.thumbnails import Example
 
@@ -38,6 +38,7 @@ class Content:
         environment: content of `environment.json`.
         command: the command line of the run.
         timing: content of `timing.json`.
+        pseudo_labels: rows of `pseudo_labels.csv` (see `pseudo_table.read_pseudo_labels`).
     """
 
     metrics: Mapping[str, Any]
@@ -50,6 +51,7 @@ class Content:
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     command: str = ""
     timing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    pseudo_labels: Sequence[Mapping[str, Any]] = ()
 
 
 def write(path: str | os.PathLike[str], content: Content) -> None:
@@ -65,8 +67,15 @@ def render(content: Content) -> str:
         sections.headline(metrics),
         head_section.heads(metrics),
         sections.time_order(metrics),
+        pseudo_section.networks(metrics),
         open_set_section.open_set(metrics),
-        sections.training(content.history, metrics.get("best_epoch"), metrics.get("objective", "cross_entropy")),
+        sections.training(
+            content.history,
+            metrics.get("best_epoch"),
+            metrics.get("objective", "cross_entropy"),
+            metrics.get("select_by"),
+        ),
+        pseudo_section.pseudo_labels(content.history, content.pseudo_labels, metrics.get("best_epoch")),
         class_sections.confusions(metrics),
         class_sections.class_table(metrics),
         class_sections.calibration(metrics),

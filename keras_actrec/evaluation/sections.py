@@ -94,6 +94,8 @@ def _with_unit(difference: float | None) -> Safe:
 
 def _epoch(metrics: Metrics) -> str:
     best = metrics.get("best_epoch")
+    if metrics.get("select_by") == "last":
+        return "of the last epoch"
     return "chose the epoch" if best is None else f"chose epoch {best}"
 
 
@@ -163,11 +165,21 @@ OF_ITS_OWN = (
 )
 
 
-def training(history: Sequence[Mapping[str, float]], best_epoch: int | None, objective: str = "cross_entropy") -> Safe:
-    """Return the curves over the epochs; what was minimised is said where it is not the cross entropy."""
+def training(
+    history: Sequence[Mapping[str, float]],
+    best_epoch: int | None,
+    objective: str = "cross_entropy",
+    select_by: str | None = None,
+) -> Safe:
+    """Return the curves over the epochs.
+
+    What was minimised is said where it is not the cross entropy; `select_by` is "last" where validation chose nothing.
+    """
     figures = plots.curves(history, best_epoch)
     parts = [tag("div", tag("h3", title), plot(figure, title), css="half") for title, figure in figures.items()]
     chosen = "The dotted line marks the epoch that validation chose; its weights were kept and measured."
+    if select_by == "last":
+        chosen = "The weights of the last epoch were kept and measured; validation had no part in the choice."
     words = paragraph(chosen, css="small") if best_epoch is not None else ""
     other = paragraph(OF_ITS_OWN.format(objective), css="small") if objective != "cross_entropy" else ""
     return section("training", "Training", words, other, tag("div", *parts, css="halves thirds")) if parts else Safe("")
@@ -180,8 +192,16 @@ def data(metrics: Metrics, counts: Mapping[str, Mapping[str, int]], quarantined:
     used = {"train", "validation", "test"} | lost.keys()
     rows = [[split, size, lost.get(split, 0) if split in used else None] for split, size in sizes.items()]
     summary = table(["Split", "Clips", "Unreadable"], rows, css="numbers")
-    parts = [summary, _tailored(metrics), _counts(counts), _quarantine(quarantined), _hash(metrics)]
+    parts = [summary, _readable(metrics), _tailored(metrics), _counts(counts), _quarantine(quarantined), _hash(metrics)]
     return section("data", "Data", *parts)
+
+
+def _readable(metrics: Metrics) -> Safe:
+    """Return how many clips of all splits that the run reads it could read."""
+    if "coverage" not in metrics:
+        return Safe("")
+    counts = metrics["coverage"]
+    return paragraph(f"{counts['readable']:,} of {counts['clips']:,} clips could be read.")
 
 
 def _tailored(metrics: Metrics) -> Safe:

@@ -50,14 +50,27 @@ class Trained:
         config: of the run.
         classes: names, in the order of the logits.
         model: the network, ready for inference.
-        view: what the network is given of a video; as many clips as the run's evaluation takes, one crop.
+        views: what the network is given of a video, one for each of its inputs: several where it looks at several
+            tempos. As many clips as the run's evaluation takes, one crop.
     """
 
     path: Path
     config: RunConfig
     classes: tuple[str, ...]
     model: keras.Model
-    view: View
+    views: tuple[View, ...]
+
+    @property
+    def view(self) -> View:
+        """What a network of one input is given of a video.
+
+        Raises:
+            UserError: the network takes several.
+        """
+        if len(self.views) > 1:
+            names = ", ".join(view.name for view in self.views)
+            raise UserError(f"the network of {self.path} takes the inputs {names}; this works with one input only.")
+        return self.views[0]
 
     def class_index(self, name: str) -> int:
         """Return the place of a class among the logits.
@@ -129,20 +142,26 @@ def open_trained(path: str | os.PathLike[str]) -> Trained:
     classes = tuple(files.read_json(directory / "manifest.lock")["classes"])
     from keras_actrec import models
 
-    if len(config.data.modalities) > 1 or config.data.tempos or config.data.targets != "label":
+    _check_askable(path, config)
+    architecture = models.make_config_for(config.model.name, len(classes), config.data, config.model.options)
+    plain = plain_views(config.data, architecture.normalization)
+    views = tuple(dataclasses.replace(view, clips=config.evaluation.clips) for view in plain)
+    return Trained(directory, config, classes, _load(directory / "model.keras", len(classes)), views)
+
+
+def _check_askable(path: str | os.PathLike[str], config: RunConfig) -> None:
+    """Refuse networks that want more of a video than a single file holds."""
+    if len(config.data.modalities) > 1 or config.data.targets != "label" or any(config.data.cameras):
         raise UserError(
-            f"{path} has a network with several inputs or heads (data.modalities, data.tempos, data.targets), which "
-            "cannot be asked about single videos yet; use `python -m keras_actrec evaluate`."
+            f"{path} has a network that looks at RGB and depth or at several cameras, or that has several heads "
+            "(data.modalities, data.cameras, data.targets), which cannot be asked about single videos yet; use "
+            "`python -m keras_actrec evaluate`."
         )
     if config.data.tailor is not None:
         raise UserError(
             f"{path} was trained on clips cut towards people (data.tailor), whose boxes are not known of a single "
             "video; use `python -m keras_actrec evaluate`."
         )
-    architecture = models.make_config_for(config.model.name, len(classes), config.data, config.model.options)
-    (plain,) = plain_views(config.data, architecture.normalization)
-    view = dataclasses.replace(plain, clips=config.evaluation.clips)
-    return Trained(directory, config, classes, _load(directory / "model.keras", len(classes)), view)
 
 
 def _load(path: Path, classes: int) -> Any:

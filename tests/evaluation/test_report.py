@@ -2,7 +2,6 @@ import dataclasses
 import html
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -21,7 +20,6 @@ from keras_actrec.evaluation.provenance import Contamination
 
 NASTY = '<script>alert("x")</script> & co'
 CLASSES = ("bend", "jump", "sit / down", NASTY)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def predicted(classes: int, per_class: int, skill: float, lost: int = 0, seed: int = 0) -> Predictions:
@@ -300,11 +298,10 @@ setTimeout(() => {
 
 
 @pytest.fixture(scope="module")
-def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], tuple[dict, list[str]]]:
+def browse(
+    tmp_path_factory: pytest.TempPathFactory, chromium_path: str
+) -> Callable[[str, int], tuple[dict, list[str]]]:
     """Open a page in headless Chromium; return what the probe found in it and the errors on the console."""
-    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if chromium is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
 
     def look(page: str, width: int) -> tuple[dict, list[str]]:
         folder = tmp_path_factory.mktemp("page")
@@ -313,7 +310,7 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], tup
         flags += " --disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=10000"
         own = [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--dump-dom"]
         done = subprocess.run(
-            [chromium, *flags.split(), *own, f"file://{folder / 'report.html'}"],
+            [chromium_path, *flags.split(), *own, f"file://{folder / 'report.html'}"],
             capture_output=True,
             text=True,
             timeout=120,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -140,10 +139,7 @@ setTimeout(() => {
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1200, 500])
-def test_a_browser_draws_the_page(tmp_path: Path, width: int) -> None:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
+def test_a_browser_draws_the_page(tmp_path: Path, chromium_path: str, width: int) -> None:
     strip = Strip("a.avi", survey_pictures.encode(np.zeros((3, 84, 112, 3), np.uint8)))
     page = tmp_path / "page.html"
     survey_page.write(page, numbers(), {"run": [strip, strip]}, "/data")
@@ -151,7 +147,9 @@ def test_a_browser_draws_the_page(tmp_path: Path, width: int) -> None:
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     flags += " --disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=10000 --dump-dom"
     own = [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", f"file://{page}"]
-    done = subprocess.run([chromium, *flags.split(), *own], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [chromium_path, *flags.split(), *own], capture_output=True, text=True, timeout=120, check=True
+    )
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line], "nothing was blocked, nothing failed"
     found = json.loads(html.unescape(re.search(r'data-found="([^"]*)"', done.stdout).group(1)))
     assert len(found["plots"]) == 6 and all(found["plots"])
