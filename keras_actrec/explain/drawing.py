@@ -23,7 +23,7 @@ from keras_actrec.explain.subject import open_subject
 SHEET, FILM, NUMBERS = "sheet.png", "overlay.mp4", "explanation.json"
 LOOKED_AT = 320
 """Height and width in pixels at which frames are read for the eye."""
-_FILMED = ("grad_cam", "attention_rollout", "non_local", "activation")
+FILMED = ("grad_cam", "attention_rollout", "non_local", "activation")
 _NAMED = 3
 
 
@@ -99,7 +99,7 @@ def write(explained: Explained, folder: str | os.PathLike[str]) -> list[Path]:
     written = [folder / SHEET]
     with files.publish(folder / SHEET) as temporary:
         cv2.imwrite(str(temporary), np.ascontiguousarray(sheet.draw(_shown(explained))[..., ::-1]))
-    filmed = next((method for method in _FILMED if method in explained.explanations), None)
+    filmed = next((method for method in FILMED if method in explained.explanations), None)
     if filmed is not None:
         written.append(folder / FILM)
         heat = explained.explanations[filmed].heat

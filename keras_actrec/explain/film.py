@@ -7,10 +7,9 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
-from keras_actrec.data.synthetic.recording import Format, write_video
+from keras_actrec.data.synthetic.recording import for_browsers, write_video
 from keras_actrec.explain import pictures
 
 SIDE = 256
@@ -35,7 +34,7 @@ def write(path: str | os.PathLike[str], frames: np.ndarray, heat: np.ndarray, fr
     rate = max(frames_per_sec, 1 / _LONGEST_SEC)
     repeats = max(1, math.ceil(_LOWEST_RATE / rate))
     fps = Fraction(rate * repeats).limit_denominator(1000)
-    write_video(Path(path), (picture for picture in both for _ in range(repeats)), _format(), fps)
+    write_video(Path(path), (picture for picture in both for _ in range(repeats)), for_browsers(), fps)
 
 
 def speed(indices: np.ndarray, fps: float) -> float:
@@ -47,9 +46,3 @@ def speed(indices: np.ndarray, fps: float) -> float:
     """
     steps = np.abs(np.diff(indices))
     return float(fps / steps.mean()) if steps.any() else float(fps)
-
-
-def _format() -> Format:
-    if "libx264" in av.codecs_available:
-        return Format(".mp4", "libx264", {"preset": "veryfast", "crf": "20", "movflags": "+faststart"})
-    return Format(".mp4", "mpeg4", {"qmin": "2", "qmax": "6"}, bits_per_pixel=1.2)

@@ -185,7 +185,7 @@ class KeepState(keras.callbacks.Callback):
             self.companion.epoch_ended(self.model, self.progress)
 
     def _row(self, logs: dict[str, Any]) -> dict[str, float]:
-        numbers = objectives.row_of(logs, objectives.head_names(self.model))
+        numbers = objectives.row_of(logs, objectives.head_names(self.model), objectives.training_only(self.model))
         return {"learning_rate": optimizers.learning_rate(self.model), **numbers}
 
     def _tell(self, epoch: int, row: dict[str, float], seconds: float) -> None:
@@ -227,8 +227,18 @@ def _check_finite(logs: dict[str, Any], where: str) -> None:
             raise DivergedError(
                 f"training diverged: {name} is {float(value)} at {where}. Try a lower learning rate "
                 "(training.optimizer.learning_rate), gradient clipping (training.optimizer.clip_norm=1), a warm-up "
-                "(training.schedule.warmup_epochs=1), or training.precision=float32."
+                "(training.schedule.warmup_epochs=1), or training.precision=float32." + _of_half_precision()
             )
+
+
+def _of_half_precision() -> str:
+    """Return a hint at a defect of a backend where it may be what went wrong, else nothing."""
+    if keras.config.dtype_policy().name != "mixed_bfloat16" or keras.backend.backend() != "tensorflow":
+        return ""
+    return (
+        " On a CPU, TensorFlow's gradients of 3-D convolutions over few frames may be NaN in bfloat16; "
+        "with TF_ENABLE_ONEDNN_OPTS=0 in the environment they are not."
+    )
 
 
 def _known_times(run: RunDirectory) -> list[float]:

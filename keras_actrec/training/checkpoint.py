@@ -48,9 +48,13 @@ class Progress:
     stopped: bool = False
 
     def advance(self, row: dict[str, float], select_by: str, patience: int) -> Progress:
-        """Return the progress after one more epoch; an equal value is no improvement, a NaN never is one."""
-        value = row[select_by]
+        """Return the progress after one more epoch; an equal value is no improvement, a NaN never is one.
+
+        With "last" each epoch is better than the one before; its value is the validation accuracy.
+        """
+        value = row["val_accuracy" if select_by == "last" else select_by]
         better = value == value and (self.best_value is None or _better(value, self.best_value, select_by))
+        better = better or select_by == "last"
         waited = 0 if better else self.waited + 1
         return Progress(
             epochs=self.epochs + 1,
@@ -63,6 +67,8 @@ class Progress:
 
 
 def _better(value: float, best: float, select_by: str) -> bool:
+    if select_by == "last":
+        return True
     return value < best if select_by.endswith("loss") else value > best
 
 
@@ -157,6 +163,21 @@ class Checkpoints:
         for path in self.folder.glob("best-*.safetensors"):
             if path not in wanted:
                 path.unlink()
+
+
+class Unwritten(Checkpoints):
+    """The checkpoints of a process that computes along with another one, which keeps them."""
+
+    def save_state(self, model: keras.Model, progress: Progress) -> Path:
+        """Write nothing."""
+        return self.folder
+
+    def save_best(self, model: keras.Model, progress: Progress) -> Path:
+        """Write nothing."""
+        return self.folder
+
+    def load_best(self, model: keras.Model, progress: Progress) -> None:
+        """Leave the last weights: only the other process goes on with the model."""
 
 
 def collect(

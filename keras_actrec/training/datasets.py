@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 from keras_actrec.config import DataConfig, RunConfig
-from keras_actrec.data import collections, person_boxes, prepared, remote
+from keras_actrec.data import collections, labelled_split, person_boxes, prepared, remote
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.prepared_layout import read_receipt
 from keras_actrec.data.quarantine import Quarantine
@@ -35,11 +36,22 @@ def in_fold(config: RunConfig, number: int) -> RunConfig:
     return config.model_copy(update={"folds": "one", "data": data})
 
 
-def load(config: RunConfig) -> Manifest:
-    """Read, or render, the data set of a run."""
+def load(config: RunConfig, checked: bool = True) -> Manifest:
+    """Read, or render, the data set of a run; where few labels are asked for, the other clips become unlabelled.
+
+    Args:
+        config: names the data set.
+        checked: refuse a manifest that is not fit for training.
+    """
+    read = collections.load_manifest if checked else collections.read_manifest
     seed = config.seed if config.data.split_seed is None else config.data.split_seed
     with Progress("rendering stick-actions", unit="clips") as progress:
-        return collections.load_manifest(config.data, seed, progress)
+        manifest = read(config.data, seed, progress)
+    labels = config.data.labels
+    if labels is None:
+        return manifest
+    found = labelled_split.split(manifest, labels, seed)
+    return dataclasses.replace(found.manifest, notes=(found.summary(), f"chosen: {found.drawn}"))
 
 
 def open_source(data: DataConfig, manifest: Manifest) -> FrameSource:

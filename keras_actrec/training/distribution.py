@@ -1,13 +1,11 @@
 """Devices, precision and reproducible kernels: what must be decided before a model is built.
 
-The only module of `training` that imports TensorFlow. One strategy per process: a second object can fail on its first
-collective operation, so asking again for other devices is an error.
+One strategy per process: a second object can fail on its first collective operation, so asking again for other devices
+is an error.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,75 +15,7 @@ import keras
 
 from keras_actrec.config import TrainingConfig
 from keras_actrec.errors import UserError, did_you_mean
-
-
-@dataclasses.dataclass(frozen=True)
-class Hardware:
-    """What a run computes on.
-
-    Attributes:
-        devices: names such as "GPU:0", as asked for or as found.
-        strategy: a `tf.distribute.MirroredStrategy` when there are several devices, else None.
-        jit_compile: whether Keras compiles the training step with XLA.
-    """
-
-    devices: tuple[str, ...]
-    strategy: Any = None
-    jit_compile: bool = False
-
-    @property
-    def replicas(self) -> int:
-        """Number of devices that share a batch."""
-        return 1 if self.strategy is None else self.strategy.num_replicas_in_sync
-
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context in which the model is built and compiled."""
-        return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
-
-    def training_batches(self, dataset: Any) -> Any:
-        """Cut each batch to a multiple of the number of devices.
-
-        Keras averages the replicas' means without their sizes, so with a last batch of 3 on two devices the lonely
-        clip would count twice. At most `replicas - 1` clips of an epoch are left out, others in each epoch.
-        """
-        if self.strategy is None:
-            return dataset
-        count = self.replicas
-        cut = dataset.map(lambda *batch: _cut(batch, count))
-        return cut.filter(lambda inputs, labels: _tensorflow().shape(_tensorflow().nest.flatten(labels)[0])[0] > 0)
-
-    def validation_batches(self, dataset: Any) -> Any:
-        """Fill each batch up to a multiple of the number of devices with rows of weight 0.
-
-        A device that gets no row at all fails in some layers. Returns batches of (inputs, labels, weights) where there
-        are several devices, else the data set as it is.
-        """
-        if self.strategy is None:
-            return dataset
-        count = self.replicas
-        return dataset.map(lambda *batch: _fill(batch, count))
-
-    def guard_end_of_data(self, model: keras.Model) -> None:
-        """Let the training step of a compiled model begin only once its batch is there.
-
-        Keras 3.15 on TensorFlow fetches the batch inside of the compiled step. Where the number of batches is not known
-        beforehand (clips may be unreadable), the step after the last batch fails half way: what does not depend on the
-        batch may have run by then, such as the counter of the schedule, weight decay, the moving average and the seeds
-        of dropout. Which of them have is a race.
-        """
-        if keras.backend.backend() == "tensorflow":
-            model.train_function = _guarded_step(model, self.jit_compile)
-
-    def check(self, model: keras.Model) -> None:
-        """Raise a `UserError` for a model that would drift apart on several devices."""
-        layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-        alone = [layer.name for layer in layers if layer.trainable and not layer.synchronized]
-        if self.strategy is not None and alone:
-            raise UserError(
-                f"batch normalisation must be synchronised on several devices, '{alone[0]}' is not; "
-                "call `backbones.synchronize(model)` after building it, or train on one device."
-            )
-
+from keras_actrec.training.hardware import Hardware
 
 _current: tuple[tuple[Any, ...], Hardware] | None = None
 
@@ -98,21 +28,44 @@ def set_up(settings: TrainingConfig) -> Hardware:
             other than those of an earlier call in this process.
     """
     global _current
-    wanted = (settings.devices, settings.virtual_cpus, settings.jit_compile)
-    if _current is None or _current[0] != wanted:
-        hardware = _hardware(settings)
-        _current = wanted, hardware
+    if _current is None or _current[0] != _wanted(settings):
+        _current = _wanted(settings), _hardware(settings)
+    return adopt(settings, _current[1])
+
+
+def adopt(settings: TrainingConfig, hardware: Hardware) -> Hardware:
+    """Let this process compute on some hardware, with the precision and the kernels of a configuration."""
+    global _current
+    _current = _wanted(settings), hardware
     keras.config.set_dtype_policy(settings.precision)
-    if settings.precision == "mixed_float16" and _current[1].devices[0].startswith("CPU"):
-        warnings.warn("mixed_float16 is very slow on a CPU; mixed_bfloat16 or float32 are faster there.", stacklevel=2)
+    keep_order()
+    if settings.precision == "mixed_float16" and hardware.devices[0].startswith("CPU"):
+        warnings.warn("mixed_float16 is very slow on a CPU; mixed_bfloat16 or float32 are faster there.", stacklevel=3)
     if settings.deterministic:
         make_deterministic()
-    return _current[1]
+    return hardware
+
+
+def _wanted(settings: TrainingConfig) -> tuple[Any, ...]:
+    return settings.devices, settings.virtual_cpus, settings.jit_compile
 
 
 def current() -> Hardware:
     """Return what `set_up` chose last; plain Keras before that."""
     return Hardware(("CPU:0",)) if _current is None else _current[1]
+
+
+def keep_order() -> None:
+    """Let TensorFlow read all weights of a step before the step changes them.
+
+    Its dependency optimiser takes the edge "read, then update" away where a path leads from one to the other, counting
+    paths through the one node (IdentityN) that all gradients of a step pass through; then it takes that node away. A
+    pass that has no gradient of its own, such as the one that gives pseudo-labels or a teacher's look at its network,
+    then ran on weights of before or after the update, or some of each. Seen with TensorFlow 2.17. Steps compiled by
+    XLA do not pass through that optimiser.
+    """
+    if keras.backend.backend() == "tensorflow":
+        _tensorflow().config.optimizer.set_experimental_options({"dependency_optimization": False})
 
 
 def make_deterministic() -> None:
@@ -242,37 +195,6 @@ def _hide_others(name: str, gpus: list[Any]) -> None:
     """Make one device the only GPU that TensorFlow sees, or hide all of them for a CPU."""
     kind, _, index = name.partition(":")
     _tensorflow().config.set_visible_devices([gpus[int(index)]] if kind == "GPU" else [], "GPU")
-
-
-def _cut(batch: Any, count: int) -> Any:
-    """Cut all arrays of a batch to a multiple of `count` rows."""
-    nest = _tensorflow().nest
-    length = _tensorflow().shape(nest.flatten(batch)[0])[0] // count * count
-    return nest.map_structure(lambda array: array[:length], batch)
-
-
-def _guarded_step(model: keras.Model, jit_compile: bool) -> Callable[[Iterator[Any]], dict[str, Any]]:
-    """Return what Keras calls once per batch: take the batch (or raise StopIteration), then run the compiled step."""
-    tensorflow = _tensorflow()
-    strategy = model.distribute_strategy
-
-    @tensorflow.function(reduce_retracing=True, jit_compile=jit_compile)
-    def step(batch: Any) -> dict[str, Any]:
-        logs = strategy.run(model.train_step, args=(batch,))
-        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
-
-    return lambda iterator: step(next(iterator))
-
-
-def _fill(batch: Any, count: int) -> Any:
-    """Repeat the last row until the number of rows is a multiple of `count`; weights, if any, or 1, become 0 there."""
-    tensorflow = _tensorflow()
-    length = tensorflow.shape(tensorflow.nest.flatten(batch)[0])[0]
-    missing = -length % count
-    rows = tensorflow.concat([tensorflow.range(length), tensorflow.fill([missing], length - 1)], axis=0)
-    inputs, labels, *weights = tensorflow.nest.map_structure(lambda array: tensorflow.gather(array, rows), batch)
-    real = tensorflow.concat([tensorflow.ones([length]), tensorflow.zeros([missing])], axis=0)
-    return inputs, labels, tensorflow.nest.map_structure(lambda own: own * real, weights[0]) if weights else real
 
 
 def _tensorflow() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import keras
@@ -11,13 +12,14 @@ from keras_actrec.config import RunConfig
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.evaluation import folds, report
 from keras_actrec.training import datasets, distribution, joint
+from keras_actrec.training.cluster import Place, find_place
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.fold import check_model, run_fold
 from keras_actrec.training.measure import describe
 from keras_actrec.training.run_directory import RunDirectory
 
 
-def run(config: RunConfig, resume: str | None = None) -> Path:
+def run(config: RunConfig, resume: str | None = None) -> Path | None:
     """Train and evaluate as the configuration says.
 
     Args:
@@ -26,18 +28,38 @@ def run(config: RunConfig, resume: str | None = None) -> Path:
             is none), or a run directory.
 
     Returns:
-        The run directory.
+        The run directory; None in a process that computed along with another one, which keeps the run.
 
     Raises:
         UserError: a mistake in the configuration or the data.
     """
     check_model(config)
-    if resume not in (None, "latest"):
+    place = find_place(config.training.cluster, os.environ)
+    if resume not in (None, "latest") and (place is None or place.is_chief):
         RunDirectory.open(resume)  # before a data set is rendered or read
+    if place is not None:
+        return _run_together(config, resume, place)
     if config.joint:
         return _run_joint(config, resume)
+    return _run(config, resume, distribution.set_up(config.training))
+
+
+def _run_together(config: RunConfig, resume: str | None, place: Place) -> Path | None:
+    """Run as one of several processes."""
+    from keras_actrec.training import following, forming  # TensorFlow alone can do this
+
+    hardware = forming.form(config, place)
+    with hardware.links.accounted_for():
+        if hardware.writes:
+            path = _run(config, resume, hardware)
+            hardware.links.dismiss()
+            return path
+        following.follow(hardware)
+    return None
+
+
+def _run(config: RunConfig, resume: str | None, hardware: Hardware) -> Path:
     fold_numbers = datasets.fold_numbers(config)
-    hardware = distribution.set_up(config.training)
     manifest = datasets.load(datasets.in_fold(config, fold_numbers[0]))
     directory = open_run(config, manifest, resume)
     with directory, directory.interruptible():

@@ -193,10 +193,26 @@ def compute(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Fill the cache with the features of the loader's clips that it lacks, `batch_size` clips at a time."""
-    missing = cache.missing(loader.clips)
-    if not missing:
+    """Fill the cache with the features of the loader's clips that it lacks, `batch_size` clips at a time.
+
+    Of several processes that want the same features, one computes them and the others wait.
+    """
+    if not cache.missing(loader.clips):
         return
+    with cache.alone():
+        missing = cache.missing(loader.clips)
+        if missing:
+            _compute(backbone, loader, missing, cache, batch_size, progress)
+
+
+def _compute(
+    backbone: keras.Model,
+    loader: Any,
+    missing: Sequence[Clip],
+    cache: FeatureCache,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     prepare_for_inference(backbone)
     clips: list[Clip] = []
     rows: list[np.ndarray] = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ import numpy as np
 
 from keras_actrec import tensor_file
 from keras_actrec.data.manifest import Clip
+from keras_actrec.errors import UserError
+from keras_actrec.locking import HeldError, Lock
+
+LOCK_SEC = 24 * 3600.0
+"""The features of a large data set take hours, and who waits for them would have to compute them himself."""
 
 
 class FeatureCache:
@@ -27,6 +33,28 @@ class FeatureCache:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self.folder = folder / digest[:20]
         self._where = self._index()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the cache for this process; what others have written until then is known within.
+
+        Raises:
+            UserError: another process has held it for hours.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = Lock(self.folder / ".lock")
+        try:
+            lock.acquire(LOCK_SEC)
+        except HeldError as error:
+            raise UserError(
+                f"process {error.holder or 'unknown'} has been computing the features in {self.folder} for "
+                f"{LOCK_SEC / 3600:.0f} hours; wait for it to end or stop it first."
+            ) from None
+        try:
+            self._where = self._index()
+            yield
+        finally:
+            lock.release()
 
     def missing(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return the clips without features."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,14 @@ import keras
 
 from keras_actrec import backbones, files, models
 from keras_actrec.config import RunConfig
+from keras_actrec.data import labelled_split
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.data.targets import targets_of
 from keras_actrec.evaluation import provenance
 from keras_actrec.evaluation.provenance import Provenance
 from keras_actrec.models.joint import with_heads
-from keras_actrec.training import feature_cache, inputs, metric_learning, supervised, weights
+from keras_actrec.training import coverage, feature_cache, inputs, metric_learning, semi_supervised, supervised, weights
 from keras_actrec.training.callbacks import Companion
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.inputs import Inputs
@@ -30,7 +32,12 @@ from keras_actrec.training.supervised import Fitted
 
 
 def check_model(config: RunConfig) -> models.ModelConfig:
-    """Validate the section `model` before anything is rendered, read or written; return its config for two classes."""
+    """Validate the networks' options before anything is rendered, read or written.
+
+    Returns:
+        The config of the section `model` for two classes.
+    """
+    semi_supervised.check_auxiliary(config)
     return model_config(config, num_classes=2)
 
 
@@ -49,25 +56,63 @@ def heads_of(config: RunConfig, manifest: Manifest) -> dict[str, int]:
     return {target.name: len(target.classes) for target in targets_of(manifest, config.data.targets)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Learnt:
+    """What training on one fold gives.
+
+    Attributes:
+        network: with the weights of the chosen epoch.
+        data: as the network sees it.
+        fitted: how training went.
+        team: the networks that learnt together, of semi-supervised training.
+    """
+
+    network: keras.Model
+    data: Inputs
+    fitted: Fitted
+    team: semi_supervised.Team | None
+
+
+def train_only(
+    directory: RunDirectory, manifest: Manifest, hardware: Hardware, companion: Companion | None = None
+) -> Learnt:
+    """Train on one fold; no test clip is looked at. `companion` goes along with training."""
+    config = directory.config
+    architecture = model_config_for(config, manifest)
+    data = inputs.open_inputs(config, manifest, Quarantine(directory.quarantine), architecture.normalization)
+    directory.say(describe_start(config, data) + hardware.company)
+    coverage.keep_receipt(directory, manifest)
+    if config.data.labels is not None:
+        directory.say(", ".join(manifest.notes))
+        labelled_split.write_list(directory.labelled, manifest, manifest.notes)
+
+    with hardware.together(config, manifest):
+        network = build(directory, architecture, hardware, heads_of(config, manifest))
+        team = semi_supervised.gather(network, data, hardware) if config.training.semi_supervised else None
+        record_provenance(directory, manifest, starting_from(directory))
+        fitted = (
+            fit(network, data, directory, hardware, companion)
+            if team is None
+            else semi_supervised.fit(team, directory, hardware, companion)
+        )
+    return Learnt(network, data, fitted, team)
+
+
 def run_fold(
     directory: RunDirectory, manifest: Manifest, hardware: Hardware, companion: Companion | None = None
 ) -> dict[str, Any]:
     """Train on one fold, keep the model, evaluate it, and return its metrics; `companion` goes along with training."""
     config = directory.config
-    architecture = model_config_for(config, manifest)
-    data = inputs.open_inputs(config, manifest, Quarantine(directory.quarantine), architecture.normalization)
-    directory.say(describe_start(config, data))
-
     began = time.monotonic()
-    network = build(directory, architecture, hardware, heads_of(config, manifest))
-    record_provenance(directory, manifest, starting_from(directory))
-    fitted = fit(network, data, directory, hardware, companion)
-    weights.save_model(network, directory.model)
+    learnt = train_only(directory, manifest, hardware, companion)
+    data = learnt.data
+    weights.save_model(learnt.network, directory.model)
+    network = hardware.alone(learnt.network, directory.model)
     repository = metric_learning.keep_repository(network, data, directory) if keeps_repository(config) else None
     directory.add_timing(training_sec=round(time.monotonic() - began, 1))
 
     baseline = run_baseline(directory, manifest, hardware) if config.evaluation.baseline else None
-    metrics = measure(network, data, directory, fitted, baseline, repository=repository)
+    metrics = measure(network, data, directory, learnt.fitted, baseline, repository=repository, team=learnt.team)
     directory.mark_finished()
     return metrics
 
@@ -101,7 +146,7 @@ def build(
             network = with_heads(network, heads)
         backbones.synchronize(network, hardware.strategy is not None)
     # A run that is resumed has weights of its own, and the first ones may be gone by then.
-    if config.training.init_from and not any(directory.checkpoints.glob("*")):
+    if config.training.init_from and hardware.writes and not any(directory.checkpoints.glob("*")):
         weights.init_from(network, config.training.init_from, directory.say)
     return network
 
@@ -133,7 +178,11 @@ def fit(
 
 def record_provenance(directory: RunDirectory, manifest: Manifest, ancestors: Sequence[Provenance]) -> None:
     """Write down, before training, which clips the network is about to learn from, and what else its weights know."""
-    provenance.write(directory.path / provenance.FILE_NAME, provenance.record(manifest, ancestors=ancestors))
+    learnt = provenance.LEARNT_FROM
+    if directory.config.training.semi_supervised is not None:
+        learnt = (*learnt, "unlabelled")
+    record = provenance.record(manifest, splits=learnt, ancestors=ancestors)
+    provenance.write(directory.path / provenance.FILE_NAME, record)
 
 
 def starting_from(directory: RunDirectory) -> list[Provenance]:
@@ -182,7 +231,12 @@ def baseline_config(config: RunConfig) -> RunConfig:
         "joint": (),
         "data": {**config.data.model_dump(), "order": config.data.order if frame_wise else "frozen"},
         "model": {"name": "single_frame", **shared} if frame_wise else config.model.model_dump(),
-        "training": {**config.training.model_dump(), "regime": "end_to_end", "init_from": None},
+        "training": {
+            **config.training.model_dump(),
+            "regime": "end_to_end",
+            "semi_supervised": None,
+            "init_from": None,
+        },
         "evaluation": {**config.evaluation.model_dump(), "baseline": False, "probes": False},
         "logging": {"tensorboard": False},
     }
@@ -190,10 +244,11 @@ def baseline_config(config: RunConfig) -> RunConfig:
 
 
 def describe_start(config: RunConfig, data: Inputs) -> str:
-    """Return the lines that a run begins with."""
+    """Return the lines that a run begins with; what other processes take part stands behind them."""
     sizes = ", ".join(f"{len(data.manifest.split(name)):,} {name}" for name in ("train", "validation", "test"))
-    return (
+    first = (
         f"{config.model.name} on {data.manifest.name}, fold {data.manifest.fold}: "
         f"{len(data.manifest.classes)} classes, {sizes} clips; seed {config.seed}, "
         f"{keras.backend.backend()} on {os.cpu_count()} cores"
     )
+    return "\n".join([first, *coverage.verified(data.manifest)])

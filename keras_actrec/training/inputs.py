@@ -53,25 +53,32 @@ class Inputs:
         data, augmentation, settings = self.config.data, self.config.data.augmentation, self.config.training
         views = self.views(augmentation=augmentation.draws(), instances=data.instances)
         per_class = settings.metric.clips_per_class if settings.objective != "cross_entropy" else 0
-        return self._loader("train", views, shuffle=True, mixup=augmentation.mixup, clips_per_class=per_class)
+        return self.loader(
+            "train",
+            views,
+            shuffle=True,
+            mixup=augmentation.mixup,
+            clips_per_class=per_class,
+            examples=settings.steps_per_epoch * settings.batch_size,
+        )
 
     def fragments(self) -> Loader:
         """Return the training videos whose codes make the repository: up to w of each class, p views of each."""
         settings = self.config.training.repository or RepositoryConfig()
         chosen = fragments.choose(self.manifest.split("train"), settings.fragments, self.config.seed)
-        return self._loader("train", self.views(clips=settings.passes), clips=chosen)
+        return self.loader("train", self.views(clips=settings.passes), clips=chosen)
 
     def plain(self, split: str) -> Loader:
         """Return one deterministic view of each clip of a split, for validation and for cached features."""
-        return self._loader(split, self.views())
+        return self.loader(split, self.views())
 
     def evaluation(self, split: str, **changes: Any) -> Loader:
         """Return the clips and crops over which the numbers of a split are averaged; `changes` go to the views."""
         evaluation = self.config.evaluation
         views = self.views(**{"clips": evaluation.clips, "crops": evaluation.crops, **changes})
-        return self._loader(split, views, batch_size=evaluation.batch_size)
+        return self.loader(split, views, batch_size=evaluation.batch_size)
 
-    def _loader(
+    def loader(
         self,
         split: str,
         views: tuple[View, ...],
@@ -80,6 +87,15 @@ class Inputs:
         batch_size: int | None = None,
         **options: Any,
     ) -> Loader:
+        """Return a loader of some views of a split's clips, or of some of them.
+
+        Args:
+            split: of the manifest.
+            views: what is taken of each clip.
+            clips: which of them; None: all.
+            batch_size: None: that of the run.
+            **options: further arguments of `Loader`.
+        """
         clips = self.manifest.split(split) if clips is None else clips
         if not clips:
             raise UserError(

@@ -11,12 +11,28 @@ LOGITS = "logits"
 """Name of the output by which accuracy is measured, and the validation loss."""
 
 
-class Learner(keras.Model):
-    """A functional network with several outputs, among them "logits"; subclasses say what is minimised.
+class Learner:
+    """A network with several outputs, among them "logits"; subclasses, Keras models too, say what is minimised.
+
+    It is no Keras model itself: where a subclass is built from inputs and outputs, Keras puts `Functional` in place of
+    `Model` among its bases and theirs, for good, and subclasses that are built otherwise could not be made any more.
 
     The labels are those of any network: one-hot (B, K). Validation measures the cross entropy of the logits, so that
     `val_loss` means the same for each regime. `compute_loss` is the place that Keras gives for it on each backend.
     """
+
+    takes_all_views = False
+    """Whether a batch's views are passed as the data gives them, rather than by the names of the model's inputs."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, K."""
+        return self.output[LOGITS].shape[-1]
+
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """Names of the numbers that validation does not measure."""
+        return ()
 
     def regime_loss(self, labels: Any, outputs: dict[str, Any]) -> Any:
         """Return the loss of one batch, a scalar.

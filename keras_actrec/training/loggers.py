@@ -43,7 +43,7 @@ class TensorBoardLogger:
         self._writer.flush()
 
     def log(self, epoch: int, row: dict[str, float]) -> None:
-        """Write one event with all numbers: `val_loss` as `validation/loss`, `loss` as `train/loss`."""
+        """Write one event with all numbers: `val_loss` as `validation/loss`, `loss` as `train/loss`, `a/b` as it is."""
         from tensorboard.compat.proto import event_pb2, summary_pb2
 
         values = [summary_pb2.Summary.Value(tag=_tag(name), simple_value=value) for name, value in row.items()]
@@ -101,8 +101,8 @@ def open_loggers(run: RunDirectory, settings: LoggingConfig, first_epoch: int) -
 
 
 def _tag(name: str) -> str:
-    """Return the name under which both splits' curves share a chart group."""
-    if name == "learning_rate":
+    """Return the name under which both splits' curves share a chart group; a name with its group in it is one."""
+    if name == "learning_rate" or "/" in name:
         return name
     return f"validation/{name.removeprefix('val_')}" if name.startswith("val_") else f"train/{name}"
 

@@ -21,6 +21,7 @@ from keras_actrec.evaluation import (
     metrics,
     open_set,
     probes,
+    pseudo_table,
     report,
     results,
     throughput,
@@ -30,9 +31,10 @@ from keras_actrec.evaluation import (
 from keras_actrec.evaluation.predict import Predictions, predict
 from keras_actrec.evaluation.provenance import Contamination
 from keras_actrec.evaluation.repository import Repository
-from keras_actrec.training import datasets
+from keras_actrec.training import coverage, datasets, semi_supervised
 from keras_actrec.training.inputs import Inputs
 from keras_actrec.training.run_directory import RunDirectory
+from keras_actrec.training.semi_supervised import Team
 from keras_actrec.training.supervised import Fitted
 
 Groups = dict[str, tuple[str, ...]]
@@ -46,6 +48,7 @@ def measure(
     baseline: dict[str, Any] | None,
     contamination: Contamination | None = None,
     repository: Repository | None = None,
+    team: Team | None = None,
 ) -> dict[str, Any]:
     """Write `metrics.json` and `report.html`, and return the metrics.
 
@@ -57,6 +60,7 @@ def measure(
         baseline: metrics of the single-frame baseline.
         contamination: test clips that the network has learnt from all the same, when several data sets overlap.
         repository: codes by which the network recognises actions, where it keeps one.
+        team: the network and the one it learnt together with, after semi-supervised training.
     """
     test = predict(network, data.evaluation("test"))
     document = results.build(
@@ -71,7 +75,7 @@ def measure(
         quarantined=data.quarantine.entries,
         best_epoch=fitted.best_epoch,
         contamination=contamination,
-        extra=_extra(network, data, repository),
+        extra=_extra(network, data, repository) | _semi_supervised(team, test) | _coverage(data),
     )
     if data.config.evaluation.throughput:
         timed = throughput.measure(network, batch_size=data.config.training.batch_size)
@@ -99,13 +103,23 @@ def evaluate_split(network: keras.Model, data: Inputs, split: str, contamination
     )
 
 
+def _coverage(data: Inputs) -> dict[str, Any]:
+    unlabelled = data.config.training.semi_supervised is not None
+    return coverage.of(data.manifest, data.quarantine.entries, unlabelled)
+
+
 def _extra(network: keras.Model, data: Inputs, repository: Repository | None) -> dict[str, Any]:
     """Return what only some runs have: how unknown classes are told from known ones, and where boxes came from."""
     wanted = data.config.evaluation.open_set and data.manifest.split("unknown") and not data.targets
     known_from_unknown = {"open_set": _open_set(network, data, repository)} if wanted else {}
     objective = data.config.training.objective
     trained_by = {} if objective == "cross_entropy" else {"objective": objective}
-    return {**known_from_unknown, **trained_by, **_tailoring(data)}
+    kept = {"select_by": "last"} if data.config.training.select_by == "last" else {}
+    return {**known_from_unknown, **trained_by, **kept, **_tailoring(data)}
+
+
+def _semi_supervised(team: Team | None, test: Predictions) -> dict[str, Any]:
+    return {} if team is None else {"semi_supervised": semi_supervised.measure(team, test)}
 
 
 def _open_set(network: keras.Model, data: Inputs, repository: Repository | None) -> dict[str, Any]:
@@ -191,6 +205,7 @@ def write_report(directory: RunDirectory, data: Inputs, metrics_document: dict[s
         environment=sessions[-1],
         command=shlex.join(sessions[0]["command"]),
         timing=files.read_json(directory.timing) if directory.timing.exists() else {},
+        pseudo_labels=pseudo_table.read_pseudo_labels(directory.pseudo_labels),
     )
     report.write(directory.report, content)
 
@@ -204,6 +219,7 @@ def describe(document: dict[str, Any]) -> str:
     if baseline:
         lines.append(_headline("single frame", baseline))
     lines += [f"frames {order}: top-1 {_percent(row['top1'])}" for order, row in document["temporal"].items()]
+    lines += [coverage.sentence(document["coverage"])] if "coverage" in document else []
     return "\n".join(lines)
 
 

@@ -28,20 +28,31 @@ from keras_actrec.training.learner import LOGITS, Learner
 from keras_actrec.training.run_directory import RunDirectory
 from keras_actrec.training.supervised import Fitted
 
+HELPER = "helper"
+"""The classifier that is trained beside a loss of codes, where `metric.cross_entropy` asks for one."""
 
-class CodeLearner(Learner):
+
+class CodeLearner(Learner, keras.Model):
     """An encoder and its classifier under training by a loss of metric learning."""
 
     objective: str
     settings: MetricConfig
 
     def regime_loss(self, labels: Any, outputs: dict[str, Any]) -> Any:
-        """Return the loss of the codes (B, D) of one batch."""
+        """Return the loss of the codes (B, D) of one batch, and the helper's cross entropy where there is one."""
+        loss, share = self._loss_of_codes(labels, outputs), self.settings.cross_entropy
+        if share:
+            # The function, not Keras' object, which would divide by the number of devices a second time.
+            losses_of_helper = keras.losses.categorical_crossentropy(labels, outputs[HELPER], from_logits=True)
+            loss = loss + share * keras.ops.mean(losses_of_helper)
+        return loss
+
+    def _loss_of_codes(self, labels: Any, outputs: dict[str, Any]) -> Any:
         values, settings = outputs[CODE], self.settings
         if self.objective == "supervised_contrastive":
             return losses.supervised_contrastive(values, labels, settings.temperature)
         scaled = values / settings.temperature**0.5 if settings.normalize else values
-        loss = losses.n_pair_of_batch(scaled, labels, settings.semi_hard)
+        loss = losses.n_pair_of_batch(scaled, labels, settings.semi_hard, symmetric=settings.symmetric)
         if settings.code_penalty:
             squares = keras.ops.sum(keras.ops.square(keras.ops.cast(values, "float32")), axis=-1)
             loss = loss + settings.code_penalty * keras.ops.mean(squares)
@@ -54,10 +65,13 @@ class PlaceCentres(keras.callbacks.Callback):
     def __init__(self, data: Inputs) -> None:
         super().__init__()
         self._fragments = data.fragments()
+        self._encoder: keras.Model | None = None
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Encode the fragments and place their centres."""
-        place_centres(self.model, codes.encode(self.model, self._fragments))
+        if self._encoder is None:
+            self._encoder = _without_helper(self.model)
+        place_centres(self.model, codes.encode(self._encoder, self._fragments))
 
 
 def is_asked_for(settings: TrainingConfig) -> bool:
@@ -72,9 +86,15 @@ def prepare(network: keras.Model, settings: TrainingConfig) -> keras.Model:
 
 
 def learner_of(network: keras.Model, settings: TrainingConfig) -> CodeLearner:
-    """Return what is trained: the network, which also tells its codes."""
-    code = network.get_layer(CLASSIFIER).input
-    learner = CodeLearner(network.input, {LOGITS: network.output, CODE: code}, name=network.name)
+    """Return what is trained: the network, which also tells its codes and what a helper makes of them.
+
+    The helper sees the layer "code" as it is, before codes are standardised or brought to length 1.
+    """
+    outputs = {LOGITS: network.output, CODE: network.get_layer(CLASSIFIER).input}
+    if settings.metric.cross_entropy:
+        helper = keras.layers.Dense(network.output.shape[-1], dtype="float32", name=HELPER)
+        outputs[HELPER] = helper(network.get_layer(CODE).output)
+    learner = CodeLearner(network.input, outputs, name=network.name)
     learner.objective, learner.settings = settings.objective, settings.metric
     return learner
 
@@ -135,6 +155,12 @@ def keep_repository(network: keras.Model, data: Inputs, directory: RunDirectory)
     )
     made.save(directory.repository)
     return made
+
+
+def _without_helper(learner: keras.Model) -> keras.Model:
+    """Return what tells logits and codes alone."""
+    told = learner.output
+    return learner if HELPER not in told else keras.Model(learner.input, {name: told[name] for name in (LOGITS, CODE)})
 
 
 def _check_shares(settings: TrainingConfig, devices: int) -> None:

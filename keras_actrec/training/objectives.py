@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_actrec.training.learner import LOGITS, Learner
+from keras_actrec.training.learner import Learner
 
 LOSS = "weighted_loss"
 """Name of the metric that stands for the validation loss where batches have rows of weight 0."""
@@ -24,9 +24,9 @@ def objectives(model: keras.Model, label_smoothing: float, *, weighted: bool) ->
         label_smoothing: share of the label that is spread over all classes.
         weighted: whether validation batches have rows of weight 0, which Keras' own loss would count.
     """
-    outputs = model.output
     if isinstance(model, Learner):
-        return {"weighted_metrics": _metrics(outputs[LOGITS].shape[-1], label_smoothing, weighted)}
+        return {"weighted_metrics": _metrics(model.classes, label_smoothing, weighted)}
+    outputs = model.output
     if not isinstance(outputs, dict):
         return {
             "loss": _loss(label_smoothing),
@@ -41,13 +41,17 @@ def objectives(model: keras.Model, label_smoothing: float, *, weighted: bool) ->
     }
 
 
-def row_of(logs: Mapping[str, Any], heads: tuple[str, ...] = ()) -> dict[str, float]:
+def row_of(
+    logs: Mapping[str, Any], heads: tuple[str, ...] = (), training_only: tuple[str, ...] = ()
+) -> dict[str, float]:
     """Return the numbers of an epoch under the names that are logged, sorted.
 
     Losses that were measured with weights take the place of Keras' own. With several heads `accuracy`, `top5` and
-    `val_loss` are the means over the heads; those of each stand beside them, with its name in front.
+    `val_loss` are the means over the heads; those of each stand beside them, with its name in front. What is named in
+    `training_only` has no value in validation.
     """
-    numbers = {name: float(logs[name]) for name in sorted(logs) if LOSS not in name}
+    unmeasured = {f"val_{name}" for name in training_only}
+    numbers = {name: float(logs[name]) for name in sorted(logs) if LOSS not in name and name not in unmeasured}
     for name in logs:
         if name.startswith("val_") and name.endswith(LOSS):
             numbers[name.removesuffix(LOSS) + "loss"] = float(logs[name])
@@ -61,8 +65,13 @@ def row_of(logs: Mapping[str, Any], heads: tuple[str, ...] = ()) -> dict[str, fl
 
 def head_names(model: keras.Model) -> tuple[str, ...]:
     """Return the names of a network's heads; nothing for a network with one, whatever else it tells."""
-    several = isinstance(model.output, dict) and not isinstance(model, Learner)
+    several = not isinstance(model, Learner) and isinstance(model.output, dict)
     return tuple(model.output) if several else ()
+
+
+def training_only(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of numbers that a model measures in training alone."""
+    return model.training_only if isinstance(model, Learner) else ()
 
 
 def of_head(row: Mapping[str, float], head: str) -> dict[str, float]:

@@ -7,6 +7,9 @@
     history.csv, timing.json, metrics.json, report.html, log.txt, quarantine.json
     checkpoints/, tensorboard/, model.keras
     repository.safetensors  codes of the actions, where a repository is kept
+    verification.json  what a verification of the data set has found before
+    labelled.txt       which clips kept their label, where few did
+    auxiliary.keras, pseudo_labels.csv  of semi-supervised training: the second network, and its labels by class
     finished.json      there when the run has ended
     baseline/          a run of the same shape, for the comparison
 """
@@ -96,7 +99,7 @@ class RunDirectory:
             UserError: there is none, it has another configuration or data set, or another process is writing it.
         """
         run = cls.open(path)
-        different = _difference(_compared(run.config), _compared(config))
+        different = difference(compared(run.config), compared(config))
         if different:
             raise UserError(f"{path} was started with another configuration: {different}; use the same, or a new run.")
         return run._resume(manifest, lock_timeout_sec)
@@ -115,7 +118,7 @@ class RunDirectory:
             run = cls.open(path)
         except UserError:
             return None
-        return run if _compared(run.config) == _compared(config) else None
+        return run if compared(run.config) == compared(config) else None
 
     @classmethod
     def _make(cls, path: Path, config: RunConfig, manifest: Manifest, *, lock: bool) -> RunDirectory:
@@ -227,9 +230,29 @@ class RunDirectory:
         return self.path / "model.keras"
 
     @property
+    def labelled(self) -> Path:
+        """The list of the clips that kept their label."""
+        return self.path / "labelled.txt"
+
+    @property
+    def auxiliary(self) -> Path:
+        """The auxiliary network of semi-supervised training."""
+        return self.path / "auxiliary.keras"
+
+    @property
+    def pseudo_labels(self) -> Path:
+        """What pseudo-labels were worth, by epoch, network and class."""
+        return self.path / "pseudo_labels.csv"
+
+    @property
     def repository(self) -> Path:
         """The codes of the actions that the network recognises, beside the model."""
         return self.path / "repository.safetensors"
+
+    @property
+    def verification(self) -> Path:
+        """The receipt of a verification of the data set, where there was one."""
+        return self.path / "verification.json"
 
     @property
     def quarantine(self) -> Path:
@@ -289,18 +312,21 @@ class RunDirectory:
             raise SystemExit(INTERRUPTED) from None
 
 
-def _compared(config: RunConfig) -> dict[str, Any]:
-    """Return what must be equal in a run that is resumed: all but where it lies and how many threads decode."""
-    document = config.model_dump(exclude={"output"})
-    del document["data"]["workers"]
+def compared(config: RunConfig) -> dict[str, Any]:
+    """Return what must be equal in a run that is resumed, or trained by several processes, as JSON.
+
+    All but where it lies, how many threads decode, and where the processes are.
+    """
+    document = config.model_dump(mode="json", exclude={"output"})
+    del document["data"]["workers"], document["training"]["cluster"]
     return document
 
 
-def _difference(theirs: Any, ours: Any, key: str = "") -> str:
+def difference(theirs: Any, ours: Any, key: str = "") -> str:
     """Return a phrase about the first key in which two configurations differ; empty when they are equal."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         names = {**theirs, **ours}
-        found = (_difference(theirs.get(name), ours.get(name), f"{key}.{name}".lstrip(".")) for name in names)
+        found = (difference(theirs.get(name), ours.get(name), f"{key}.{name}".lstrip(".")) for name in names)
         return next(filter(None, found), "")
     return "" if theirs == ours else f"{key} was {theirs!r}, is {ours!r}"
 

@@ -17,8 +17,9 @@ from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.errors import UserError
 from keras_actrec.training import callbacks, loggers, optimizers, schedules
 from keras_actrec.training.callbacks import Batches, Companion
-from keras_actrec.training.checkpoint import Checkpoints, Progress
+from keras_actrec.training.checkpoint import Checkpoints, Progress, Unwritten
 from keras_actrec.training.distribution import Hardware
+from keras_actrec.training.learner import Learner
 from keras_actrec.training.objectives import objectives
 from keras_actrec.training.run_directory import RunDirectory
 
@@ -111,12 +112,16 @@ class Trainer:
         hardware.check(model)
         _check_replicas(settings, hardware)
         compile_model(model, settings, train.steps, hardware)
-        self._model, self._train, self._validation = model, train, validation
+        self._model = model
+        self._train, self._validation = (
+            hardware.own_share(loader, filled) for loader, filled in ((train, False), (validation, True))
+        )
         self._settings, self._run, self._hardware = settings, run, hardware
         self._quarantine, self._companion = quarantine, companion
         self._before_validation = tuple(before_validation)
-        self._checkpoints = Checkpoints(run.checkpoints, provenance(run))
-        self.progress = self._checkpoints.restore_state(model)
+        kind = Checkpoints if hardware.writes else Unwritten
+        self._checkpoints = kind(run.checkpoints, provenance(run))
+        self.progress = hardware.start_from(self._checkpoints, model)
         callbacks.write_history(run, self.progress)
         if companion is not None:
             companion.begin(model, self.progress)
@@ -124,7 +129,8 @@ class Trainer:
     def train(self, epochs: int) -> Progress:
         """Go on until `epochs` epochs are done, or early stopping ends the run; return the progress."""
         if self.progress.epochs < epochs and not self.progress.stopped:
-            preparations = callbacks.EvaluateAverages(), *self._before_validation
+            together = self._hardware.callbacks(self._quarantine)
+            preparations = callbacks.EvaluateAverages(), *self._before_validation, *together
             self.progress = _run(
                 self._model, self._train, self._validation, preparations, self._keeper(), epochs, self._hardware
             )
@@ -167,10 +173,13 @@ def compile_model(model: keras.Model, settings: TrainingConfig, steps_per_epoch:
             jit_compile=hardware.jit_compile,
         )
     hardware.guard_end_of_data(model)
+    hardware.forget_every_gradient(model)
 
 
 def arrange(dataset: Any, model: keras.Model) -> Any:
     """Give the inputs in the structure that the model takes: a lone array, or the dictionary by name.
+
+    A learner that takes all views gets them as they are.
 
     Args:
         dataset: batches of ({view name: array}, labels), or with weights after them.
@@ -179,6 +188,8 @@ def arrange(dataset: Any, model: keras.Model) -> Any:
     Raises:
         UserError: when an input has no view of its name.
     """
+    if isinstance(model, Learner) and model.takes_all_views:
+        return dataset
     given = list(dataset.element_spec[0])
     wanted = [tensor.name for tensor in model.inputs]
     missing = [name for name in wanted if name not in given]
@@ -273,6 +284,11 @@ def _check_replicas(settings: TrainingConfig, hardware: Hardware) -> None:
         raise UserError(
             f"training.batch_size is {settings.batch_size}, but {hardware.replicas} devices share a batch: "
             f"choose at least {hardware.replicas}."
+        )
+    if hardware.parts_evenly and settings.batch_size % hardware.replicas:
+        raise UserError(
+            f"training.batch_size is {settings.batch_size}, and the {hardware.replicas} devices of all processes share "
+            f"a batch equally: choose a multiple of {hardware.replicas}."
         )
     if hardware.replicas > 1 and settings.optimizer.accumulate > 1:
         raise UserError(

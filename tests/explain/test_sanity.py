@@ -90,7 +90,6 @@ evaluation: {{baseline: false, probes: false, throughput: false}}
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 def test_heat_lies_on_the_person_and_random_weights_destroy_it(trained: Trained) -> None:
     clips = sanity.examples(trained, CLIPS)
     assert len(clips) >= 20

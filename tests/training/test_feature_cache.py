@@ -1,6 +1,7 @@
 """Transfer learning with the real loader and a real model; the frames come from memory."""
 
 import dataclasses
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +227,23 @@ def test_order_depends_on_seed_and_epoch() -> None:
     rows = np.concatenate([labels.argmax(-1) for _, labels in loader.dataset().as_numpy_iterator()])
     assert tuple(rows) == orders[1]
     assert loader.steps == 3
+
+
+def test_of_two_that_want_the_same_features_one_computes_and_the_other_waits(tmp_path: Path) -> None:
+    clips = make_manifest(tmp_path).clips
+    first, second = FeatureCache(tmp_path, {"key": 1}), FeatureCache(tmp_path, {"key": 1})
+    begun, missed = threading.Event(), []
+
+    def wait() -> None:
+        begun.set()
+        with second.alone():
+            missed.append(second.missing(clips))
+
+    waiting = threading.Thread(target=wait)
+    with first.alone():
+        waiting.start()
+        assert begun.wait(10)
+        assert not missed, "the second one waits"
+        first.write(clips, [np.zeros((2, 3), np.float32)] * len(clips))
+    waiting.join(10)
+    assert missed == [[]]

@@ -101,6 +101,7 @@ def one_batch() -> tuple[np.ndarray, np.ndarray]:
     [
         (settings(), lambda z, y: losses.n_pair_of_batch(z, y)),
         (settings(metric=MetricConfig(semi_hard=True)), lambda z, y: losses.n_pair_of_batch(z, y, True)),
+        (settings(metric=MetricConfig(symmetric=True)), lambda z, y: losses.n_pair_of_batch(z, y, symmetric=True)),
         (
             settings(metric=MetricConfig(code_penalty=0.5)),
             lambda z, y: losses.n_pair_of_batch(z, y) + 0.5 * keras.ops.mean(keras.ops.sum(z**2, axis=1)),
@@ -114,7 +115,7 @@ def one_batch() -> tuple[np.ndarray, np.ndarray]:
             lambda z, y: losses.supervised_contrastive(z, y, 0.3),
         ),
     ],
-    ids=["n_pair", "semi_hard", "penalty", "normalized", "contrastive"],
+    ids=["n_pair", "semi_hard", "symmetric", "penalty", "normalized", "contrastive"],
 )
 def test_the_loss_is_the_one_that_is_asked_for(wish: TrainingConfig, expected: Any) -> None:
     clips, targets = one_batch()
@@ -123,6 +124,60 @@ def test_the_loss_is_the_one_that_is_asked_for(wish: TrainingConfig, expected: A
     code = encoder_of(network)(clips)
     got = learner.compute_loss(clips, targets, learner(clips, training=False), training=True)
     np.testing.assert_allclose(float(got), float(expected(code, keras.ops.convert_to_tensor(targets))), rtol=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["n_pair", "supervised_contrastive"])
+def test_the_helper_adds_its_cross_entropy(objective: str) -> None:
+    clips, targets = one_batch()
+    metric = {"normalize": True, "standardize": True, "temperature": 0.5}
+    wish = settings(objective=objective, metric=MetricConfig(**metric, cross_entropy=0.25))
+    network = prepared(wish)
+    learner = metric_learning.learner_of(network, wish)
+    helper = learner.get_layer("helper")
+    helper.set_weights([np.random.default_rng(0).normal(size=(256, 3)), np.array([0.5, 0, -1])])
+    outputs = learner(clips, training=False)
+    alone = metric_learning.learner_of(network, settings(objective=objective, metric=MetricConfig(**metric)))
+    codes_alone = float(alone.compute_loss(clips, targets, alone(clips, training=False), training=True))
+    # The helper sees the codes before they are standardised and brought to length 1.
+    code = keras.Model(network.input, network.get_layer("code").output)(clips, training=False)
+    logits = np.asarray(code, "float64") @ np.asarray(helper.kernel) + np.asarray(helper.bias)
+    of_helper = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), targets.argmax(axis=1)]
+    got = float(learner.compute_loss(clips, targets, outputs, training=True))
+    np.testing.assert_allclose(got, codes_alone + 0.25 * of_helper.mean(), rtol=1e-5)
+    assert of_helper.mean() > 0.1
+
+
+def test_without_a_share_there_is_no_helper() -> None:
+    assert set(metric_learning.learner_of(prepared(settings()), settings()).output) == {"logits", "code"}
+
+
+def test_the_helper_is_trained_and_leaves_no_trace(tmp_path: Path) -> None:
+    config = toys.make_config(
+        tmp_path / "runs",
+        objective="n_pair",
+        epochs=2,
+        batch_size=12,
+        optimizer={"name": "adam", "learning_rate": 0.02},
+        metric={"code": 5, "cross_entropy": 1.0},
+        repository={"fragments": 8},
+    )
+    data = Data()
+    with RunDirectory.create(config, toys.make_manifest(tmp_path)) as run:
+        network = prepared(config.training)
+        fitted = metric_learning.fit(network, data, run, distribution.set_up(config.training))
+        states = sorted(run.checkpoints.glob("state-*"))
+        arrays, _ = tensor_file.load(states[-1])
+    trained = next(array for name, array in arrays.items() if name.endswith("helper/bias"))
+    assert np.abs(trained).max() > 1e-3
+    assert not any("helper" in weight.path for weight in network.weights)
+    # The frozen classifier still answers with the nearest centre.
+    encoded = codes.encode(network, data.fragments())
+    checked = codes.encode(network, data.validation())
+    centres = np.stack([encoded.mean()[encoded.labels == label].mean(axis=0) for label in range(3)])
+    nearest = ((checked.mean()[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
+    np.testing.assert_array_equal(checked.logits[:, 0].argmax(axis=1), nearest)
+    accuracy = (nearest == checked.labels).mean()
+    assert fitted.rows[fitted.best_epoch - 1]["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
 def test_validation_measures_the_logits() -> None:
@@ -135,16 +190,20 @@ def test_validation_measures_the_logits() -> None:
 
 
 def test_a_regime_must_say_what_it_minimises() -> None:
+    class Undecided(Learner, keras.Model):
+        pass
+
     clip = keras.Input((3,))
-    learner = Learner(clip, {"logits": keras.layers.Dense(2)(clip)})
+    learner = Undecided(clip, {"logits": keras.layers.Dense(2)(clip)})
     with pytest.raises(NotImplementedError, match="does not say what it minimises"):
         learner.compute_loss(y=np.eye(2), y_pred=learner(np.ones((2, 3))), training=True)
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> Any:
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = tmp_path_factory.mktemp("trained")
     config = toys.make_config(
-        tmp_path / "runs",
+        folder / "runs",
         objective="n_pair",
         epochs=6,
         batch_size=12,
@@ -154,10 +213,18 @@ def trained(tmp_path: Path) -> Any:
     )
     data = Data()
     hardware = distribution.set_up(config.training)
-    with RunDirectory.create(config, toys.make_manifest(tmp_path)) as run:
+    with RunDirectory.create(config, toys.make_manifest(folder)) as run:
         network = prepared(config.training)
         fitted = metric_learning.fit(network, data, run, hardware)
-        yield SimpleNamespace(network=network, fitted=fitted, data=data, run=run)
+        yield SimpleNamespace(network=network, fitted=fitted, run=run)
+
+
+@pytest.fixture
+def trained(trained_once: Any) -> Iterator[Any]:
+    """The same training for all tests; what one does to weights and data is undone."""
+    weights = trained_once.network.get_weights()
+    yield SimpleNamespace(**vars(trained_once), data=Data())
+    trained_once.network.set_weights(weights)
 
 
 def test_codes_are_learnt_and_the_nearest_centre_answers(trained: Any) -> None:

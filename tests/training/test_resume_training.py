@@ -76,10 +76,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory,
     return train(tmp_path_factory.mktemp("undisturbed"))
 
 
-@pytest.mark.parametrize("moment", [(0, 2), (1, 0), (2, 5), (3, 1)])
-def test_cut_in_an_epoch(undisturbed: Any, tmp_path: Path, moment: tuple[int, int]) -> None:
-    with pytest.raises(Exception, match="PowerCutError"):
-        train(tmp_path, moment)
+def test_cut_in_every_epoch(undisturbed: Any, tmp_path: Path) -> None:
+    """One run, which is cut again and again: before there is a state, at an epoch's first batch, in its middle."""
+    for moment in ((0, 2), (1, 0), (2, 5), (3, 1)):
+        with pytest.raises(Exception, match="PowerCutError"):
+            train(tmp_path, moment)
     run, weights = train(tmp_path)
 
     assert len(list(tmp_path.glob("run-*"))) == 1
@@ -88,11 +89,11 @@ def test_cut_in_an_epoch(undisturbed: Any, tmp_path: Path, moment: tuple[int, in
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("method", ["save_best", "save_state"])
-@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(("method", "before"), [("save_best", True), ("save_state", True), ("save_state", False)])
 def test_cut_around_a_checkpoint(
     undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, before: bool
 ) -> None:
+    """Behind the best weights the state is saved at once, so that the cut between them is one."""
     original = getattr(callbacks.Checkpoints, method)
     calls = []
 
