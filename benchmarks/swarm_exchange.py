@@ -71,7 +71,7 @@ class Scene:
     def _publication(self, particle: int) -> Publication:
         kinds = {
             kind: self.store.put(particle, kind, ROUND, noise(self.size, seed=[particle, place]), self.size)
-            for place, kind in enumerate(Kind)
+            for place, kind in enumerate((Kind.BEFORE, Kind.AFTER, Kind.BEST))
         }
         return Publication(
             particle=particle,

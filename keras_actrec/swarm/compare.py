@@ -26,7 +26,7 @@ from typing import Any
 from keras_actrec import config as configuration
 from keras_actrec import files
 from keras_actrec.errors import UserError
-from keras_actrec.swarm import compare_run, compare_settings
+from keras_actrec.swarm import compare_ray, compare_run, compare_settings
 from keras_actrec.swarm.compare_settings import ARMS, CompareConfig, pairs, swarm_config, trained
 
 Say = Callable[[str], None]
@@ -122,7 +122,10 @@ def _train(
     config: CompareConfig, directory: Path, todo: Sequence[tuple[int, int]], finished: Callable[[str, int, int], None]
 ) -> None:
     """Run the repetitions, some at a time; stop all when one fails."""
-    count = min(config.compare.processes, len(todo))
+    if config.compare.launcher == "ray":
+        compare_ray.train(config, directory, todo, finished)
+        return
+    count = min(config.compare.processes or 1, len(todo))
     threads = max(1, len(os.sched_getaffinity(0)) // count)
     running: list[subprocess.Popen[str]] = []
     with concurrent.futures.ThreadPoolExecutor(count) as pool, _ending(running, pool):
@@ -151,11 +154,9 @@ def _repeat(
     running: list[subprocess.Popen[str]],
 ) -> None:
     """Run one repetition in a process of its own."""
-    log = directory / "logs" / f"seed-{pair[0]}-fold-{pair[1]}.txt"
+    log = compare_run.log_path(directory, *pair)
     log.parent.mkdir(exist_ok=True)
-    numbers = {"seed": pair[0], "fold": pair[1], "threads": threads}
-    command = [sys.executable, "-m", compare_run.__name__, "--directory", str(directory)]
-    command += [part for name, value in numbers.items() for part in (f"--{name}", str(value))]
+    command = [sys.executable, *compare_run.arguments(directory, *pair, threads)]
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment(threads))
         running.append(process)
@@ -165,7 +166,7 @@ def _repeat(
                     finished(line.strip(), *pair)
             code = process.wait(END_SEC)
     if code:
-        raise UserError(_failure(log, pair, code))
+        raise UserError(compare_run.failure(log, pair, code))
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -174,14 +175,3 @@ def _environment(threads: int) -> dict[str, str]:
     package = Path(compare_run.__file__).parents[2]
     path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**dict.fromkeys(names, str(threads)), **os.environ, "PYTHONPATH": path}
-
-
-def _failure(log: Path, pair: tuple[int, int], code: int) -> str:
-    """Return what went wrong, in one sentence."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    said = told or lines or ["it said nothing"]
-    return (
-        f"seed {pair[0]}, fold {pair[1]} ended with code {code}: {said[-1]} (see {log}; the same command goes on from "
-        "the last finished swarm)"
-    )

@@ -13,9 +13,9 @@ from typing import Any
 
 from keras_actrec import files
 from keras_actrec.config import dump_yaml
-from keras_actrec.evaluation import markup
+from keras_actrec.evaluation import markup, paired
 from keras_actrec.evaluation.markup import Safe, join, paragraph, plot, points, section, table, tag
-from keras_actrec.swarm import compare_plot, compare_statistics, compare_table
+from keras_actrec.swarm import compare_plot, compare_table
 from keras_actrec.swarm.compare_settings import ARMS, CONTROL, PULL, CompareConfig
 from keras_actrec.swarm.compare_summary import MEASURES, PULLS, Results
 
@@ -111,15 +111,13 @@ def _columns() -> str:
 
 def _how(summary: Mapping[str, Any]) -> str:
     count = len(summary["pairs"])
-    exact = (
-        f" With {count} pairs the sign-flip test cannot go below {compare_statistics.smallest_sign_flip(count):.3g}."
-    )
+    exact = f" With {count} pairs the sign-flip test cannot go below {paired.smallest_sign_flip(count):.3g}."
     folds = {fold for _, fold in summary["pairs"]}
     overlap = " Folds share clips, so their pairs are not quite independent and the intervals too narrow."
     return (
         f"Intervals: Student's, {100 * summary['confidence']:g} %, of the mean paired difference. p: paired t-test; "
         "p (Holm): corrected for the rows of the same table; p (flip): exact sign-flip test."
-        f"{exact if count <= compare_statistics.LARGEST_EXACT else ''}{overlap if len(folds) > 1 else ''}"
+        f"{exact if count <= paired.LARGEST_EXACT else ''}{overlap if len(folds) > 1 else ''}"
     )
 
 

@@ -37,6 +37,29 @@ def result_path(directory: Path, arm: str, seed: int, fold: int) -> Path:
     return directory / RESULTS / f"{arm}-seed-{seed}-fold-{fold}.json"
 
 
+def log_path(directory: Path, seed: int, fold: int) -> Path:
+    """Return where the process of a repetition tells what goes wrong."""
+    return directory / "logs" / f"seed-{seed}-fold-{fold}.txt"
+
+
+def arguments(directory: Path, seed: int, fold: int, threads: int) -> list[str]:
+    """Return what an interpreter is told so that it runs a repetition."""
+    numbers = {"seed": seed, "fold": fold, "threads": threads}
+    options = [part for name, value in numbers.items() for part in (f"--{name}", str(value))]
+    return ["-m", "keras_actrec.swarm.compare_run", "--directory", str(directory), *options]
+
+
+def failure(log: Path, pair: tuple[int, int], code: int) -> str:
+    """Return what went wrong, in one sentence."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    said = told or lines or ["it said nothing"]
+    return (
+        f"seed {pair[0]}, fold {pair[1]} ended with code {code}: {said[-1]} (see {log}; the same command goes on from "
+        "the last finished swarm)"
+    )
+
+
 def missing(config: CompareConfig, directory: Path, seed: int, fold: int) -> list[Arm]:
     """Return the arms of a repetition whose swarms have not been finished."""
     return [arm for arm in trained(config) if not result_path(directory, arm.name, seed, fold).exists()]
@@ -178,7 +201,7 @@ def _move(move: Any) -> dict[str, Any]:
 
 def main() -> int:
     """Run one repetition as the command line says."""
-    cli.silence_tensorflow()
+    cli.begin()
     parser = argparse.ArgumentParser(description="One repetition of a comparison; started by swarm-compare.")
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from keras_actrec import config as configuration
+from keras_actrec.cluster.settings import RaySection
 from keras_actrec.config import Count, Section
 from keras_actrec.swarm.settings import SwarmConfig
 
@@ -72,8 +73,13 @@ class CompareSection(Section):
     """`independent` must be among them."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Of the intervals; 1 - confidence is the level of the tests."""
-    processes: Count = 1
-    """So many seeds at a time, each in a process of its own; the cores are divided among them."""
+    processes: Count | None = None
+    """So many seeds at a time, each in a process of its own; here the cores are divided among them. Default: 1, and on
+    a Ray cluster as many as fit."""
+    launcher: Literal["local", "ray"] = "local"
+    """Where they run: on this machine, or wherever a Ray cluster has room."""
+    ray: RaySection = RaySection()
+    """Which Ray cluster, and what each process gets of it."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> CompareSection:
@@ -126,8 +132,9 @@ def swarm_config(config: CompareConfig, arm: Arm, seed: int, fold: int) -> Swarm
 def directory(config: CompareConfig) -> Path:
     """Return where the results are: another place for whatever changes a swarm, the same for more seeds or arms."""
     document = config.model_dump(mode="json", exclude={"compare", "output", "name", "seed"})
-    for name in ("dynamic", "variant", "host", "port", "token"):
+    for name in ("dynamic", "variant", "host", "port", "token", "launcher", "ray"):
         del document["swarm"][name]
+    document["swarm"]["launch"] = "local"  # as the digest has had it from the first version on
     del document["data"]["fold"]
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
     return Path(config.output) / f"{config.name}-{digest[:8]}"

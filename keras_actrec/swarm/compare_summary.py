@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_actrec.evaluation import folds
+from keras_actrec.evaluation.paired import Difference, corrected, difference
 from keras_actrec.swarm.compare_settings import ARMS, CONTROL, ENSEMBLE, PULL, Arm, CompareConfig, pairs, trained
-from keras_actrec.swarm.compare_statistics import Difference, corrected, difference
 
 Results = Mapping[tuple[str, int, int], Mapping[str, Any]]
 """(arm, seed, fold) -> result of a swarm."""

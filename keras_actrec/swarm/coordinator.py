@@ -24,9 +24,9 @@ from keras_actrec.swarm.store import StorageFullError, Store
 
 OVER = frozenset({Standing.STOPPED, Standing.FINISHED, Standing.FAILED})
 STOP_SEC = 30.0
+"""Time that particles have to end in order before they are killed."""
 PROGRESS_SEC = 5.0
 """Time between two lines about the preparation of the data."""
-"""Time that particles have to end in order before they are killed."""
 
 
 class RefusedError(UserError):
@@ -179,6 +179,8 @@ class Coordinator:
         """A particle has been evaluated."""
         with self._lock:
             player = self._played(index, name)
+            if player.phase is Phase.FINISHED and player.result == result:
+                return  # told again, because the answer was lost
             player.result = result
             self.store.journal.set_particle(index, result=result)
             self._heard(player, Phase.FINISHED)
@@ -191,7 +193,7 @@ class Coordinator:
             player = self._played(index, name)
             if kind == "storage":
                 self.stop(f"{name_of(index)}: {message}")
-            elif kind == "user":
+            elif kind == "user" and player.phase is not Phase.FAILED:
                 self._give_up(player, message)
 
     # what happens by itself
@@ -215,22 +217,34 @@ class Coordinator:
                 self._look_after(player)
 
     def _look_after(self, player: Player) -> None:
-        code = self.launcher.ended(player.index) if self.launcher else None
+        ended = self.launcher.ended(player.index) if self.launcher else None
+        waits = self.launcher.waits(player.index) if self.launcher else None
         limit = self._silence_sec if player.joined else self.config.swarm.start_sec
-        if code is not None:
-            last = self.launcher.last_line(player.index)
-            self._restart(player, f"its process ended with code {code}" + (f" ({last})" if last else ""))
+        if ended is not None:
+            self._restart(player, ended.reason, ended.is_fault)
+        elif waits is not None:
+            self._wait_for_place(player, waits)
         elif self._silent_sec(player) > limit:
             self._restart(player, f"it has given no sign of life for {limit:.0f} s")
 
-    def _restart(self, player: Player, reason: str) -> None:
+    def _wait_for_place(self, player: Player, reason: str) -> None:
+        """That no machine has room is nobody's fault; after a time the swarm stops, and can be resumed."""
+        player.seen = self._clock()
+        if player.message is None:
+            player.message, player.waits_since = reason, self._clock()
+            self._note("info", reason, player.index)
+        limit = self.config.swarm.ray.wait_sec
+        if self._clock() - player.waits_since > limit:
+            self.stop(f"{name_of(player.index)} could not be started for {limit:.0f} s: {reason}.")
+
+    def _restart(self, player: Player, reason: str, is_fault: bool = True) -> None:
         if self.launcher is None:
             if player.phase is not Phase.LOST:
                 player.phase, player.message = Phase.LOST, reason
                 self._note("warning", f"lost: {reason}; start it again by hand", player.index)
             return
         self.launcher.kill(player.index)
-        player.deaths += 1
+        player.deaths += is_fault
         if player.deaths > self.config.swarm.restarts:
             self._give_up(player, f"{reason}, {player.deaths} times in a row; see {self.swarm.console(player.index)}")
             return
@@ -240,6 +254,7 @@ class Coordinator:
 
     def _launch(self, player: Player) -> None:
         player.phase, player.joined, player.player, player.seen = Phase.STARTING, False, None, self._clock()
+        player.message = None
         if self.launcher is not None:
             player.pid = self.launcher.start(player.index)
 

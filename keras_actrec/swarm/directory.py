@@ -30,13 +30,17 @@ OPERATIONAL = {
     "host",
     "port",
     "token",
-    "launch",
+    "launcher",
+    "ray",
     "devices",
     "restarts",
     "heartbeat_sec",
     "silence_sec",
     "start_sec",
     "server_sec",
+    "store_sec",
+    "cache",
+    "cache_gb",
     "deadline_sec",
     "straggler",
     "on_failure",
@@ -171,10 +175,10 @@ class SwarmDirectory:
         self.server_file.chmod(0o600)
 
     def read_server(self) -> dict[str, Any] | None:
-        """Return {"url", "token", "pid"}; None while there is no server."""
+        """Return {"url", "token", "pid"}; None while there is no server, or where a network shows half of the file."""
         try:
             return files.read_json(self.server_file)
-        except FileNotFoundError:
+        except (OSError, ValueError):
             return None
 
     def say(self, line: str) -> None:
@@ -185,11 +189,12 @@ class SwarmDirectory:
             file.write("".join(f"{now} {part}\n" for part in line.splitlines()))
 
     def link_best(self, particle: int) -> None:
-        """Make `best` lead to a particle's run; where links are not possible result.json names it."""
+        """Make `best` lead to a particle's run; if it is on another machine, or without links, result.json names it."""
         link = self.path / "best"
         with contextlib.suppress(OSError):
             link.unlink(missing_ok=True)
-            link.symlink_to(self.run(particle).relative_to(self.path), target_is_directory=True)
+            if self.run(particle).is_dir():
+                link.symlink_to(self.run(particle).relative_to(self.path), target_is_directory=True)
 
 
 def learnt_from(config: SwarmConfig) -> dict[str, Any]:

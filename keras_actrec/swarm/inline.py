@@ -21,10 +21,11 @@ from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.data.source import FrameSource
 from keras_actrec.errors import UserError
 from keras_actrec.evaluation.predict import Predictions, predict
-from keras_actrec.swarm import keras_glue
+from keras_actrec.swarm import keras_glue, sharing
 from keras_actrec.swarm.exchange import exchange
 from keras_actrec.swarm.inline_data import RememberingSource, RepeatedLoader
 from keras_actrec.swarm.positions import DamagedPositionError
+from keras_actrec.swarm.precision import FLOAT32
 from keras_actrec.swarm.settings import SwarmConfig, name_of, particle_config
 from keras_actrec.swarm.state import Kind, Move, Publication
 from keras_actrec.swarm.store import DamagedJournalError, MemoryStore, StorageFullError, Store
@@ -233,7 +234,7 @@ class InlineSwarm:
         for member in [] if self._fresh else self.members:
             member.restart()
         self._fresh = False
-        rounds = _Rounds(config, store or MemoryStore(), self.members)
+        rounds = _Rounds(config, store or MemoryStore(config.swarm.exchange), self.members)
         for number in range(1, config.training.epochs + 1):
             rounds.play(number)
         return [member.finish() for member in self.members]
@@ -261,6 +262,7 @@ class _Rounds:
 
     def __init__(self, config: SwarmConfig, store: Store, members: Sequence[Member]) -> None:
         self.config, self.store, self.members = config, store, members
+        self.own: Store = store if config.swarm.exchange == FLOAT32 else MemoryStore()
 
     def play(self, number: int) -> None:
         """Train a round, and move where the round has a move."""
@@ -273,15 +275,16 @@ class _Rounds:
             self._move(number, published)
         elif number < last:
             for index in published:
-                self.store.alias(index, (Kind.AFTER, number), (Kind.BEFORE, number + 1))
+                self.own.alias(index, (Kind.AFTER, number), (Kind.BEFORE, number + 1))
         bests = {index: [publication.best_round] for index, publication in published.items()}
-        self.store.prune(number + 1, bests)
+        for store in {id(store): store for store in (self.store, self.own)}.values():
+            store.prune(number + 1, bests)
 
     def _alive(self) -> list[Member]:
         return [member for member in self.members if member.failed_round is None]
 
     def _train(self, member: Member, number: int) -> Publication | None:
-        store, began = self.store, time.monotonic()
+        store, began = self.own, time.monotonic()
         if number == 1:
             store.put(member.index, Kind.BEFORE, 1, member.parts(), member.size)
         with self._may_fail(member, number), _quiet():
@@ -294,21 +297,14 @@ class _Rounds:
         best = keras_glue.best_round(member.progress)
         if best == number:
             store.alias(member.index, (Kind.AFTER, number), (Kind.BEST, number))
-        return store.journal.add_publication(self._publication(member, number, best, seconds))
+        return self.store.journal.add_publication(self._publication(member, number, best, seconds))
 
     def _publication(self, member: Member, number: int, best: int, seconds: float) -> Publication:
-        def digest(kind: Kind, of: int) -> str:
-            return self.store.get(member.index, kind, of).digest
-
-        return keras_glue.publication(
-            member.index,
-            member.progress,
-            self.config.swarm.fitness,
-            before=digest(Kind.BEFORE, number),
-            after=digest(Kind.AFTER, number),
-            best=digest(Kind.BEST, best),
-            train_sec=seconds,
+        told = keras_glue.publication(
+            member.index, member.progress, self.config.swarm.fitness, before="", after="", best="", train_sec=seconds
         )
+        digests = sharing.share(self.own, self.store, self.config, member.index, number, best)
+        return dataclasses.replace(told, **digests)
 
     def _move(self, number: int, published: Mapping[int, Publication]) -> None:
         """Compute all moves from what was published, then make them."""
@@ -316,10 +312,18 @@ class _Rounds:
             with self._may_fail(member, number):
                 self._decide(member, number, published)
         for member in self._alive():
-            member.jump(self.store.get(member.index, Kind.BEFORE, number + 1).array)
+            member.jump(self.own.get(member.index, Kind.BEFORE, number + 1).array)
 
     def _decide(self, member: Member, number: int, published: Mapping[int, Publication]) -> Move:
-        move = exchange(self.store, self.config, member.index, number, published, non_negative=member.non_negative)
+        move = exchange(
+            self.store,
+            self.config,
+            member.index,
+            number,
+            published,
+            non_negative=member.non_negative,
+            own=self.own,
+        )
         return self.store.journal.add_move(move)
 
     @contextlib.contextmanager

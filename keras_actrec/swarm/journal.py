@@ -143,6 +143,14 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def size(self) -> int:
+        """Return how many bytes its file and the log beside it take."""
+        total = 0
+        for name in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):  # the log comes and goes
+                total += Path(f"{self.path}{name}").stat().st_size
+        return total
+
     def add_publication(self, publication: Publication) -> Publication:
         """Commit that a particle has published a round, and return what is committed for them: the first one.
 

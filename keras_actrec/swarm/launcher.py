@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -18,14 +19,30 @@ from keras_actrec.swarm.directory import SwarmDirectory
 KILL_SEC = 10.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a particle's process has ended.
+
+    Attributes:
+        reason: for people, such as "its process ended with code 1".
+        is_fault: whether it counts against the particle; False when its machine was lost.
+    """
+
+    reason: str
+    is_fault: bool = True
+
+
 class Launcher(Protocol):
     """Starts and ends the processes of particles."""
 
-    def start(self, particle: int) -> int:
-        """Start a particle's process and return its number."""
+    def start(self, particle: int) -> int | None:
+        """Start a particle's process and return its number, where that is known already."""
 
-    def ended(self, particle: int) -> int | None:
-        """Return the exit code of its process; None while it runs or without one."""
+    def waits(self, particle: int) -> str | None:
+        """Return what a process that has no place yet waits for; None once it has one."""
+
+    def ended(self, particle: int) -> Ended | None:
+        """Return how its process has ended; None while it runs or without one."""
 
     def runs(self, particle: int) -> bool:
         """Whether its process is alive."""
@@ -71,10 +88,14 @@ class LocalLauncher:
         self._processes[particle] = process
         return process.pid
 
-    def ended(self, particle: int) -> int | None:
-        """Return the exit code of a particle's process; None while it runs or when none was started."""
+    def waits(self, particle: int) -> str | None:
+        """Return None: there is always a place on this machine."""
+
+    def ended(self, particle: int) -> Ended | None:
+        """Return how a particle's process has ended; None while it runs or when none was started."""
         process = self._processes.get(particle)
-        return None if process is None else process.poll()
+        code = None if process is None else process.poll()
+        return None if code is None else with_code(code, self.last_line(particle))
 
     def runs(self, particle: int) -> bool:
         """Whether a process of this particle is alive."""
@@ -100,11 +121,20 @@ class LocalLauncher:
         return last_line(self._swarm.console(particle))
 
 
+def with_code(code: int, last: str) -> Ended:
+    """Return the end of a process that had an exit code, and what it had printed last."""
+    return Ended(f"its process ended with code {code}" + (f" ({last})" if last else ""))
+
+
 def command(swarm: SwarmDirectory, particle: int, workers: int) -> list[str]:
     """Return the command that plays a particle."""
+    return [sys.executable, *arguments(swarm, particle, workers)]
+
+
+def arguments(swarm: SwarmDirectory, particle: int, workers: int) -> list[str]:
+    """Return what an interpreter is told so that it plays a particle."""
     module = "keras_actrec.swarm.particle"
-    options = ["--swarm", str(swarm.path), "--particle", str(particle + 1), "--workers", str(workers)]
-    return [sys.executable, "-m", module, *options]
+    return ["-m", module, "--swarm", str(swarm.path), "--particle", str(particle + 1), "--workers", str(workers)]
 
 
 def environment(particle: int, gpus: int) -> dict[str, str]:

@@ -1,11 +1,14 @@
 """A particle's line to the server: JSON over HTTP with a token. Imports no Keras.
 
 A server that does not answer is asked again, with growing pauses, because it may be resumed at another address:
-server.json in the swarm's directory is read anew each time.
+server.json in the swarm's directory is read anew each time. An answer may be lost after the server has done what was
+asked, so each request may be repeated: of two publications or moves of a round the first one counts, and the others
+change nothing when they come twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import secrets
@@ -20,15 +23,22 @@ from keras_actrec.errors import StopRequestedError, UserError
 from keras_actrec.swarm.directory import SwarmDirectory
 from keras_actrec.swarm.state import Command, Move, Publication, Sign, from_json, to_json
 
-ANSWER_SEC = 30.0
-"""Longest time that an answer may take."""
+CONNECT_SEC, ANSWER_SEC = 10.0, 30.0
+"""Longest time that a connection, and an answer, may take."""
 WAIT_SEC = 10.0
 """The server answers a question about a round after so long at the latest, whether it is closed or not."""
 FIRST_PAUSE_SEC, LAST_PAUSE_SEC = 0.05, 2.0
+BUSY = frozenset({401, 408, 425, 429, 500, 502, 503, 504})
+"""Answers after which it is worth while to ask again: of the server, or of a proxy before it. A new server has a new
+token, and server.json tells it soon."""
 
 
 class LeaveError(UserError):
     """Another process plays this particle now."""
+
+
+class FinishedError(UserError):
+    """The swarm has finished, and its server is gone."""
 
 
 class Link:
@@ -49,15 +59,19 @@ class Link:
         self._server_sec = server_sec
         self._ended = ended
         self._player = secrets.token_hex(8)
-        self._client = httpx.Client(timeout=ANSWER_SEC, trust_env=False)
+        self._client = httpx.Client(timeout=httpx.Timeout(ANSWER_SEC, connect=CONNECT_SEC), trust_env=False)
 
     def join(self) -> dict[str, Any]:
         """Tell that this process plays the particle; return what the server knows of it."""
         return self._ask("POST", "join", {"pid": os.getpid(), "host": socket.gethostname()})
 
     def alive(self, sign: Sign) -> Command:
-        """Give a sign of life and return what to do."""
-        return Command(self._ask("POST", "alive", dataclasses.asdict(sign))["command"])
+        """Give a sign of life and return what to do.
+
+        One that is lost is given up early enough for others to be heard before the server thinks that nobody lives.
+        """
+        seconds = max(min(ANSWER_SEC, self._swarm.config.swarm.silence_sec / 4), 1.0)
+        return Command(self._ask("POST", "alive", dataclasses.asdict(sign), seconds)["command"])
 
     def publication(self, round_number: int) -> Publication | None:
         """Return what is committed of this particle's round."""
@@ -93,8 +107,9 @@ class Link:
         return from_json(Move, self._ask("POST", f"rounds/{move.round}/move", to_json(move))["move"])
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Tell the particle's final numbers."""
-        self._ask("POST", "finish", result)
+        """Tell the particle's final numbers. If the server has ended, its answer was lost: it ends when it has all."""
+        with contextlib.suppress(FinishedError):
+            self._ask("POST", "finish", result)
 
     def fail(self, message: str, kind: str) -> None:
         """Tell that this particle cannot go on: kind "user", "storage" or "stopped"."""
@@ -104,17 +119,21 @@ class Link:
         """Close the connections."""
         self._client.close()
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, answer_sec: float = ANSWER_SEC
+    ) -> dict[str, Any]:
         deadline, pause = time.monotonic() + self._server_sec, FIRST_PAUSE_SEC
         while True:
             reason = "there is no server.json in its directory"
             server = self._swarm.read_server()
             if server:
                 try:
-                    return self._answer(self._send(server, method, path, body))
+                    return self._answer(self._send(server, method, path, body, answer_sec))
                 except (httpx.TransportError, _BusyError) as error:
                     reason = str(error) or type(error).__name__
             self._ended()
+            if self._swarm.finished:
+                raise FinishedError(f"the swarm {self._swarm.path} has finished.")
             if time.monotonic() > deadline:
                 raise UserError(
                     f"the server of the swarm {self._swarm.path} has not answered for {self._server_sec:.0f} s "
@@ -123,22 +142,28 @@ class Link:
             time.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SEC)
 
-    def _send(self, server: dict[str, Any], method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    def _send(
+        self, server: dict[str, Any], method: str, path: str, body: dict[str, Any] | None, answer_sec: float
+    ) -> httpx.Response:
         return self._client.request(
             method,
             f"{server['url']}/particles/{self._particle}/{path}",
             json=body,
             headers={"Authorization": f"Bearer {server['token']}", "X-Player": self._player},
+            timeout=httpx.Timeout(answer_sec, connect=min(CONNECT_SEC, answer_sec)),
         )
 
     def _answer(self, response: httpx.Response) -> dict[str, Any]:
-        if response.status_code in (401, 502, 503):  # a new server has a new token, and server.json tells it soon
+        if response.status_code in BUSY:
             raise _BusyError(f"the server answers {response.status_code}")
         if response.status_code == 410:
             raise LeaveError("another process plays this particle now; this one ends.")
         if response.status_code >= 400:
             raise UserError(f"the server refuses: {_detail(response)}")
-        return response.json()
+        try:
+            return response.json()
+        except ValueError:
+            raise _BusyError(f"what answers is not the server ({response.text[:80]!r})") from None
 
 
 class _BusyError(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import threading
 import time
@@ -22,26 +23,30 @@ import numpy as np
 from keras_actrec import cli, files
 from keras_actrec.errors import StopRequestedError, UserError
 from keras_actrec.locking import HeldError, Lock
+from keras_actrec.swarm.bucket import StoreError
 from keras_actrec.swarm.companion import Rounds
 from keras_actrec.swarm.directory import SwarmDirectory
 from keras_actrec.swarm.journal import StorageFullError, space_needed
 from keras_actrec.swarm.link import Link, stop_requested
+from keras_actrec.swarm.precision import FLOAT32
 from keras_actrec.swarm.settings import particle_config
 from keras_actrec.swarm.state import Command, Move, Phase, Publication, Sign
-from keras_actrec.swarm.store import DirectoryStore
+from keras_actrec.swarm.store import DirectoryStore, Store, open_store
 
 if TYPE_CHECKING:
     import keras
 
     from keras_actrec.training.checkpoint import Progress
 
-LOCK_SEC = 60.0
-"""A process that is being killed may hold the run's lock for a moment."""
+EXACT = "exact"
+"""Folder in a particle's run directory for its exact positions, where others get rounded ones."""
+LOCK_SEC = 300.0
+"""A process that is being killed may hold the run's lock for a moment, one on a machine that was cut off longer."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play one particle and return the exit code."""
-    cli.silence_tensorflow()
+    cli.begin()
     parser = cli.Parser(prog="python -m keras_actrec.swarm.particle", description=__doc__)
     parser.add_argument("--swarm", required=True, metavar="DIR", help="directory of the swarm")
     parser.add_argument("--particle", required=True, type=int, metavar="K", help="which particle, from 1")
@@ -117,7 +122,7 @@ class Pulse:
     def confess(self, error: UserError) -> None:
         """Tell the server why this particle cannot go on, unless it is the server that is gone."""
         if self._lost is None:
-            kinds = {StopRequestedError: "stopped", StorageFullError: "storage"}
+            kinds = {StopRequestedError: "stopped", StorageFullError: "storage", StoreError: "storage"}
             self.link.fail(str(error), kinds.get(type(error), "user"))
 
     def check(self) -> None:
@@ -173,8 +178,12 @@ class Particle:
     def __init__(self, swarm: SwarmDirectory, index: int, pulse: Pulse, workers: int) -> None:
         self.swarm, self.index, self.pulse = swarm, index, pulse
         self.config = particle_config(swarm.config, index, str(swarm.particles))
-        self.store = DirectoryStore.weights_only(swarm.path)
-        self.rounds = Rounds(self.store, Correspondent(pulse), swarm.config, index, workers)
+        self.store = open_store(swarm.path, swarm.config.swarm, with_journal=False)
+        self.own: Store = self.store
+        if swarm.config.swarm.exchange != FLOAT32:
+            # Beside the checkpoints, wherever the swarm's store is: a resumed particle needs both or neither.
+            self.own = DirectoryStore.weights_only(swarm.run(index) / EXACT)
+        self.rounds = Rounds(self.store, Correspondent(pulse), swarm.config, index, workers, self.own)
         self.began = time.monotonic()
         self.batches = 0
 
@@ -190,9 +199,12 @@ class Particle:
             datasets.open_source(self.config.data, manifest)
         directory = RunDirectory.at(self.swarm.run(self.index), self.config, manifest, LOCK_SEC)
         with directory:
-            self.store.sweep(self.index)
+            for store in dict.fromkeys((self.store, self.own)):
+                store.sweep(self.index)
             if not directory.finished:
                 fold.run_fold(directory, manifest, hardware, self)
+            if self.own is not self.store:
+                shutil.rmtree(self.own.path, ignore_errors=True)
             return result_of(directory.path, files.read_json(directory.metrics))
 
     def begin(self, model: keras.Model, progress: Progress) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import resource
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,10 +28,13 @@ from keras_actrec.errors import UserError
 from keras_actrec.swarm import chunks
 from keras_actrec.swarm.chunks import CHUNK, Plan, Scratch, Source
 from keras_actrec.swarm.positions import BLOCK, DTYPE, DamagedPositionError, Draft, Position, check_digest, combine
+from keras_actrec.swarm.precision import STORED, decode
 
 Result = TypeVar("Result")
 MOST_THREADS = 16
 """More would wait for the memory; each needs 4.5 MiB for its buffers."""
+SPARE_FILES = 256
+"""Of a process, beside those of a move; TensorFlow keeps some open."""
 Digests = dict[str, bytes]
 """Digest that a vector should have -> digest of the present block."""
 
@@ -49,15 +53,23 @@ class Input:
 
     def read(self, first: int, last: int, buffer: np.ndarray) -> np.ndarray:
         """Return the weights [first, last), in `buffer` if they come from a file."""
+        stored = self.position.stored
         if self.descriptor is None:
-            return self.position.array[first:last]
-        view, offset = memoryview(buffer[: last - first]).cast("B"), self.position.offset + DTYPE.itemsize * first
+            return decode(self.position.array[first:last], stored)
+        if stored == "F32":
+            return self._fill(first, buffer[: last - first])
+        buffer[: last - first] = decode(self._fill(first, np.empty(last - first, STORED[stored])), stored)
+        return buffer[: last - first]
+
+    def _fill(self, first: int, target: np.ndarray) -> np.ndarray:
+        """Read what is stored from weight `first` on."""
+        view, offset = memoryview(target).cast("B"), self.position.offset + target.itemsize * first
         while view:
             count = os.preadv(self.descriptor, [view], offset)
             if count == 0:
                 raise DamagedPositionError(self.position.name, f"truncated: it ends at byte {offset}")
             view, offset = view[count:], offset + count
-        return buffer[: last - first]
+        return target
 
 
 class Reader:
@@ -182,6 +194,11 @@ class Passes:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether a position that is open is a file."""
+        return any(one.descriptor is not None for one in self._inputs.values())
+
     def add(self, source: Source, position: Position) -> None:
         """Open a position; one that is open already stays as it is.
 
@@ -204,6 +221,16 @@ class Passes:
         self._verify([digests for _, digests in blocks])
         columns = zip(*(squares for squares, _ in blocks), strict=True)
         return [math.sqrt(math.fsum(column)) for column in columns]
+
+    def walk(self, source: Source) -> Iterator[np.ndarray]:
+        """Yield a position piece by piece, first to last, and verify it; a piece is valid until the next one."""
+        reader, blocks = self._reader([source]), []
+        for start in range(0, self.size, BLOCK):
+            for span in chunks.pieces(start, min(start + BLOCK, self.size)):
+                reader.turn_to(*span)
+                yield reader(source)
+            blocks.append(reader.end_block())
+        self._verify(blocks)
 
     def update(self, plan: Plan, draft: Draft) -> dict[str, float]:
         """Write the result of a plan and finish the draft; verify all that is read.
@@ -243,6 +270,23 @@ class Passes:
         for digest in blocks[0]:
             check_digest(named[digest], combine(block[digest] for block in blocks))
         self._verified |= blocks[0].keys()
+
+
+def allow_files(count: int) -> None:
+    """Let this process have so many files open, beside what it has open anyway.
+
+    Raises:
+        UserError: it may not, and root alone may change that.
+    """
+    wanted = count + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise UserError(
+            f"a move among so many particles opens {wanted} files at once, but a process may open {hard} here; raise "
+            f"the limit (ulimit -Hn {wanted}), or set swarm.nearest_by=sketch and fewer neighbours"
+        )
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _labour(

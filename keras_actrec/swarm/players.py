@@ -28,7 +28,8 @@ class Player:
         joined: whether the process that was started last has joined.
         restarts: how often it was started again, in all.
         deaths: how often in a row, without a round in between.
-        message: why it failed or is lost.
+        message: why it failed or is lost, or what it waits for.
+        waits_since: clock at which it began to wait for a place.
         result: its final numbers.
     """
 
@@ -45,6 +46,7 @@ class Player:
     restarts: int = 0
     deaths: int = 0
     message: str | None = None
+    waits_since: float = 0.0
     result: dict[str, Any] | None = None
 
     @property

@@ -1,9 +1,11 @@
 """Positions of particles as files: one flat float32 vector in a genuine `.safetensors` file, with a checksum.
 
-A file holds one tensor, `position` (D,), which `safetensors.numpy.load_file` reads, too. Its metadata have `digest`,
+A file holds one tensor, `position` (D,), which `safetensors.numpy.load_file` reads, too. It is float32, or float16 or
+bfloat16 where the values have been rounded to that, so that they come back as they were. Its metadata have `digest`,
 the checksum, and `notes`, JSON of the writer. The checksum is the XXH3-128 of the XXH3-128 digests of all blocks of
 `BLOCK` weights: equal content has an equal digest, whoever wrote it and in whatever order, and threads can share the
-work. It finds accidents (a torn copy, a bad disk), not malice.
+work. It is that of the float32 values, however they are stored. It finds accidents (a torn copy, a bad disk), not
+malice.
 
 The data begin at a multiple of the page size, so that blocks are aligned in memory maps.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import mmap
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +27,7 @@ import xxhash
 
 from keras_actrec import files
 from keras_actrec.errors import UserError
+from keras_actrec.swarm.precision import STORED, decode, encode
 
 BLOCK = 1 << 18
 """Weights per block of the checksum: 1 MiB of float32."""
@@ -62,9 +66,9 @@ def combine(block_digests: Iterable[bytes]) -> str:
     return xxhash.xxh3_128_hexdigest(b"".join(block_digests))
 
 
-def digest_of(array: np.ndarray) -> str:
-    """Return the digest of a float32 vector (D,)."""
-    blocks = (array[start : start + BLOCK] for start in range(0, len(array), BLOCK))
+def digest_of(array: np.ndarray, stored: str = "F32") -> str:
+    """Return the digest of a vector (D,) of float32, or of what is stored for it."""
+    blocks = (decode(array[start : start + BLOCK], stored) for start in range(0, len(array), BLOCK))
     return combine(xxhash.xxh3_128_digest(np.ascontiguousarray(block, DTYPE)) for block in blocks)
 
 
@@ -73,12 +77,14 @@ class Position:
     """A published position.
 
     Attributes:
-        array: (D,) float32, read-only; a memory map of the file, or an ordinary array.
+        array: (D,) float32, read-only; a memory map of the file, or an ordinary array. Of a file at half width it is
+            what is stored; `decode` makes float32 of a piece of it.
         digest: checksum that the writer stored, 32 hexadecimal digits.
         notes: what the writer added.
         name: where it is from, for messages.
         path: its file; None in memory.
         offset: of the first weight in the file, bytes.
+        stored: how the weights are stored, a tag of `precision.STORED`.
     """
 
     array: np.ndarray
@@ -87,10 +93,16 @@ class Position:
     name: str = "a position in memory"
     path: Path | None = None
     offset: int = 0
+    stored: str = "F32"
+
+    @property
+    def values(self) -> np.ndarray:
+        """The weights as float32 (D,), however they are stored."""
+        return decode(self.array, self.stored)
 
     def verify(self) -> None:
         """Read all weights; raise `DamagedPositionError` unless they are what was published."""
-        check_digest(self, digest_of(self.array))
+        check_digest(self, digest_of(self.array, self.stored))
 
 
 def check_digest(position: Position, found: str) -> None:
@@ -111,16 +123,18 @@ def open_position(path: str | os.PathLike[str]) -> Position:
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size
             offset, header = _read_header(path, file, length)
+            # The open file and not the path, at which another file may be by now; np.memmap would take longer.
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise UserError(f"expected a position file at {path}, but there is none; give the path of one") from None
-    size, digest, notes = _parse_header(path, header)
-    expected = offset + DTYPE.itemsize * size
+    size, digest, notes, stored = _parse_header(path, header)
+    expected = offset + STORED[stored].itemsize * size
     if length < expected:
         raise DamagedPositionError(path, f"truncated: {length} of {expected} bytes")
     if length > expected:
         raise DamagedPositionError(path, f"{length - expected} bytes too many")
-    array = np.memmap(path, DTYPE, "r", offset, (size,))
-    return Position(array, digest, notes, str(path), path, offset)
+    array = np.frombuffer(mapped, STORED[stored], size, offset)
+    return Position(array, digest, notes, str(path), path, offset, stored)
 
 
 class Draft:
@@ -163,31 +177,36 @@ class Draft:
 
 
 class _FileDraft(Draft):
-    def __init__(self, size: int, path: Path, descriptor: int, notes: Mapping[str, Any]) -> None:
+    def __init__(self, size: int, path: Path, descriptor: int, notes: Mapping[str, Any], stored: str) -> None:
         super().__init__(size)
-        self._path, self._descriptor, self._notes = path, descriptor, notes
-        header = _header(size, UNFINISHED, notes)
-        self._offset = len(header)
+        self._path, self._descriptor, self._notes, self._stored = path, descriptor, notes, stored
+        header = _header(size, UNFINISHED, notes, stored)
+        self._offset, self._width = len(header), STORED[stored].itemsize
         _write_all(descriptor, header, 0)
-        os.truncate(descriptor, self._offset + DTYPE.itemsize * size)
+        os.truncate(descriptor, self._offset + self._width * size)
 
     def write(self, start: int, values: np.ndarray) -> None:
-        _write_all(self._descriptor, memoryview(values).cast("B"), self._offset + DTYPE.itemsize * start)
+        place = self._offset + self._width * start
+        _write_all(self._descriptor, memoryview(encode(values, self._stored)).cast("B"), place)
 
     def finish(self, block_digests: Sequence[bytes] | None = None) -> str:
         if self.digest is None:
             digest = super().finish(block_digests)
-            _write_all(self._descriptor, _header(self.size, digest, self._notes), 0)
+            _write_all(self._descriptor, _header(self.size, digest, self._notes, self._stored), 0)
         return self.digest
 
     def _allocate(self) -> np.ndarray:
+        if self._stored != "F32":
+            raise RuntimeError("a position that is stored at half width is written piece by piece, with its digests")
         # A hole that cannot be filled kills the process by SIGBUS when a memory map is written to; this raises instead.
         os.posix_fallocate(self._descriptor, self._offset, DTYPE.itemsize * self.size)
         return np.memmap(self._path, DTYPE, "r+", self._offset, (self.size,))
 
 
 @contextlib.contextmanager
-def create(path: str | os.PathLike[str], size: int, notes: Mapping[str, Any] | None = None) -> Iterator[Draft]:
+def create(
+    path: str | os.PathLike[str], size: int, notes: Mapping[str, Any] | None = None, stored: str = "F32"
+) -> Iterator[Draft]:
     """Yield a draft of `size` weights, all 0; publish it at `path` when the block ends without an error.
 
     Whoever knows the digests of the blocks calls `Draft.finish` with them; else they are computed at the end.
@@ -196,12 +215,13 @@ def create(path: str | os.PathLike[str], size: int, notes: Mapping[str, Any] | N
         path: the file; replaced atomically.
         size: number of weights, at least 1.
         notes: JSON to keep with the position.
+        stored: a tag of `precision.STORED`; the weights must have been rounded to it.
     """
     check_size(size)
     with files.publish(path) as temporary:
         descriptor = os.open(temporary, os.O_RDWR)
         try:
-            draft = _FileDraft(size, temporary, descriptor, dict(notes or {}))
+            draft = _FileDraft(size, temporary, descriptor, dict(notes or {}), stored)
             yield draft
             draft.finish()
         finally:
@@ -209,14 +229,18 @@ def create(path: str | os.PathLike[str], size: int, notes: Mapping[str, Any] | N
 
 
 def write(
-    path: str | os.PathLike[str], parts: Iterable[np.ndarray], size: int, notes: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    parts: Iterable[np.ndarray],
+    size: int,
+    notes: Mapping[str, Any] | None = None,
+    stored: str = "F32",
 ) -> str:
     """Publish the concatenation of `parts` (arrays of any shape, flattened, as float32) and return its digest.
 
     Raises:
         UserError: the parts do not have `size` weights in all.
     """
-    with create(path, size, notes) as draft:
+    with create(path, size, notes, stored) as draft:
         return fill(draft, parts)
 
 
@@ -279,8 +303,8 @@ def _wrong_size(expected: int, came: str) -> str:
     return f"expected {expected} weights, got {came}; give all particles the same model"
 
 
-def _header(size: int, digest: str, notes: Mapping[str, Any]) -> bytes:
-    tensor = {"dtype": "F32", "shape": [size], "data_offsets": [0, DTYPE.itemsize * size]}
+def _header(size: int, digest: str, notes: Mapping[str, Any], stored: str) -> bytes:
+    tensor = {"dtype": stored, "shape": [size], "data_offsets": [0, STORED[stored].itemsize * size]}
     metadata = {"digest": digest, "notes": json.dumps(notes, sort_keys=True, allow_nan=False)}
     text = json.dumps({"__metadata__": metadata, TENSOR: tensor}).encode()
     padded = text.ljust(-(-(len(text) + 8) // ALIGNMENT) * ALIGNMENT - 8)
@@ -302,19 +326,20 @@ def _read_header(path: Path, file: BinaryIO, length: int) -> tuple[int, dict[str
     return 8 + announced, header
 
 
-def _parse_header(path: Path, header: dict[str, Any]) -> tuple[int, str, dict[str, Any]]:
+def _parse_header(path: Path, header: dict[str, Any]) -> tuple[int, str, dict[str, Any], str]:
     try:
         metadata, tensor = header["__metadata__"], header[TENSOR]
-        (size,) = tensor["shape"]
+        (size,), stored = tensor["shape"], str(tensor["dtype"])
         digest, notes = metadata["digest"], json.loads(metadata["notes"])
     except (KeyError, TypeError, ValueError):
         raise DamagedPositionError(path, f"it does not have one vector '{TENSOR}' with a checksum") from None
-    whole = type(size) is int and size > 0 and tensor.get("data_offsets") == [0, DTYPE.itemsize * size]
-    if len(header) != 2 or not whole or tensor.get("dtype") != "F32" or not isinstance(notes, dict):
-        raise DamagedPositionError(path, f"it does not have exactly one float32 vector '{TENSOR}'")
+    width = STORED[stored].itemsize if stored in STORED else 0
+    whole = type(size) is int and size > 0 and tensor.get("data_offsets") == [0, width * size]
+    if len(header) != 2 or not whole or stored not in STORED or not isinstance(notes, dict):
+        raise DamagedPositionError(path, f"it does not have exactly one vector '{TENSOR}' of {', '.join(STORED)}")
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{32}", digest) or digest == UNFINISHED:
         raise DamagedPositionError(path, "it was never finished")
-    return size, digest, notes
+    return size, digest, notes, stored
 
 
 def _write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:

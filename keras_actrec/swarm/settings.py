@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from keras_actrec import config as configuration
+from keras_actrec.cluster.settings import RaySection
 from keras_actrec.config import Count, NonNegative, Positive, RunConfig, Section
 from keras_actrec.errors import UserError
+from keras_actrec.swarm import sketch
 
 PAPER_RATES: tuple[float | tuple[float, float], ...] = (1e-2, 1e-3, 1e-4, (1e-5, 1e-1))
 """Section 4 of the paper: three fixed rates, and a "wild" particle that draws one per round, log-uniformly."""
@@ -19,6 +21,12 @@ WEAK, STRONG = 0.2, 10.0
 """Table 3: the gradient weight M between ordinary particles, and that of the last particle's influence on them."""
 
 Rate = Positive | tuple[Positive, Positive]
+
+
+def _width(numbers: int) -> int:
+    if not sketch.is_width(numbers):
+        raise ValueError(f"must be a power of two from {sketch.FEWEST} to {sketch.MOST}")
+    return numbers
 
 
 class SwarmSection(Section):
@@ -32,6 +40,13 @@ class SwarmSection(Section):
     """The printed equations, what the released notebooks compute, or (Dynamic 2) the attraction that the text tells."""
     neighbours: Annotated[int, Field(ge=0)] | None = None
     """Nearest other particles that one learns from, k; default: all, N - 1."""
+    nearest_by: Literal["exact", "sketch"] = "exact"
+    """How the nearest are found: by the distances to all positions, or to small sketches of them; see docs/scaling.md.
+    Distances to the neighbours themselves are always exact."""
+    sketch_size: Annotated[int, AfterValidator(_width)] = 4096
+    """Numbers of a sketch, a power of two from 64 to 65536; more are more exact."""
+    exchange: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Precision of what particles publish for others; their own positions and checkpoints stay exact."""
     c1: NonNegative = 0.5
     """Pull towards the particle's own best position (Dynamic 1)."""
     c2: NonNegative = 0.5
@@ -71,8 +86,19 @@ class SwarmSection(Section):
     """Time that a particle has to start."""
     server_sec: Positive = 600.0
     """Time that a particle waits for a server that does not answer before it gives up."""
-    launch: Literal["local", "none"] = "local"
-    """`none`: print the command of each particle and wait until somebody starts them, here or elsewhere."""
+    store: str | None = None
+    """Where positions are shared: a folder that all machines see, or s3://BUCKET/FOLDER; default: in the swarm's
+    directory."""
+    store_sec: Positive = 120.0
+    """Time that a published position may take to be seen, or the store to answer, before that is an error."""
+    cache: str | None = None
+    """Folder on each machine's own disk for positions that it has fetched; default: with `s3://` a temporary one."""
+    cache_gb: Positive = 10.0
+    """Size of `cache`, 1e9 bytes; what one exchange needs may exceed it."""
+    launcher: Literal["local", "ray", "manual"] = "local"
+    """Who starts the particles: this machine, Ray on a cluster, or (`manual`) you, with commands that are printed."""
+    ray: RaySection = RaySection()
+    """Which Ray cluster, and what each particle gets of it."""
     devices: Literal["auto", "shared", "one_each"] = "auto"
     """GPUs: all particles on the first, or dealt out in turn; `auto` deals out when there are several."""
     host: str = "127.0.0.1"
@@ -82,6 +108,15 @@ class SwarmSection(Section):
     token: str | None = None
     """Password of the page; required when `host` can be reached from other machines."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_the_former_name(cls, section: Any) -> Any:
+        """Swarms of earlier versions say `launch: local` or `launch: none`; they can be resumed."""
+        if isinstance(section, dict) and section.get("launch") in ("local", "none"):
+            section = dict(section)
+            section.setdefault("launcher", {"local": "local", "none": "manual"}[section.pop("launch")])
+        return section
+
     @model_validator(mode="after")
     def _fits_together(self) -> SwarmSection:
         if self.variant == "attract" and self.dynamic != "dynamic_2":
@@ -90,6 +125,8 @@ class SwarmSection(Section):
             raise ValueError(
                 f"{self.particles} particles have at most {self.particles - 1} neighbours each, not {self.neighbours}"
             )
+        if self.store is not None and not _names_a_store(self.store):
+            raise ValueError(f"store must be a folder or s3://BUCKET/FOLDER, not {self.store}")
         if isinstance(self.coupling, tuple) and {len(self.coupling), *map(len, self.coupling)} != {self.particles}:
             raise ValueError(f"coupling must have {self.particles} rows of {self.particles} numbers")
         rates = self.learning_rates
@@ -140,7 +177,14 @@ class SwarmConfig(RunConfig):
             raise ValueError("a swarm trains on one data set; remove `joint`")
         if self.training.schedule.name == "listed":
             raise ValueError("training.schedule.name 'listed' belongs to the particles; use swarm.learning_rates")
+        if self.training.semi_supervised is not None:
+            raise ValueError("a swarm moves the weights of one network; remove training.semi_supervised")
         return self
+
+
+def _names_a_store(address: str) -> bool:
+    scheme, colon, rest = address.partition("://")
+    return bool(address) if not colon else scheme == "s3" and bool(rest.partition("/")[0])
 
 
 def load_swarm_config(path: str | Path, overrides: Sequence[str] = ()) -> SwarmConfig:

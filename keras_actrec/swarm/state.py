@@ -14,7 +14,7 @@ _STRICT = pydantic.ConfigDict(extra="forbid")
 
 
 class Kind(enum.StrEnum):
-    """The three positions of a particle that others may read."""
+    """The positions of a particle that others may read."""
 
     BEFORE = "before"
     """The weights before a training round."""
@@ -22,6 +22,8 @@ class Kind(enum.StrEnum):
     """The weights after it."""
     BEST = "best"
     """The weights after the particle's best round so far."""
+    SKETCH = "sketch"
+    """A random projection of the position that distances are measured from, where `swarm.nearest_by` is sketch."""
 
 
 class Phase(enum.StrEnum):
@@ -87,6 +89,7 @@ class Publication:
         learning_rate: of this round.
         row: the round's line of history.csv.
         train_sec: wall time of the round's training, with validation.
+        sketch: digest of the published sketch; empty where there is none.
     """
 
     particle: int
@@ -100,6 +103,7 @@ class Publication:
     learning_rate: float
     row: dict[str, float]
     train_sec: float
+    sketch: str = ""
 
 
 @pydantic.with_config(_STRICT)
@@ -111,7 +115,8 @@ class Move:
         particle: index from 0.
         round: the round after which it moved.
         members: the particles that took part in the round, ascending, itself included.
-        distances: to each of `members` (0 to itself).
+        distances: to each of `members` (0 to itself); where neighbours are found by sketches, those of others than the
+            neighbours are estimates.
         order: the neighbourhood: itself and the k nearest others, nearest first.
         chosen: the particle of `order` whose best position pulled.
         draws: r1 and r2.

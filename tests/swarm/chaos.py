@@ -53,14 +53,25 @@ def state(output: Path) -> dict[str, Any] | None:
     return None
 
 
-def outcome(swarm: Path) -> dict[str, bytes]:
-    """Return the bytes in which equal swarms are equal: last positions, history and metrics of each particle."""
+def outcome(swarm: Path, store: Path | None = None) -> dict[str, bytes]:
+    """Return the bytes in which equal swarms are equal: last positions, history and metrics of each particle.
+
+    Args:
+        swarm: its directory.
+        store: where its positions are; None: in the directory.
+    """
     found = {}
     for run in sorted(swarm.glob("particles/particle-*/")):
-        positions = sorted((swarm / "weights" / run.name).glob("after-*.safetensors"))
+        positions = sorted(((store or swarm) / "weights" / run.name).glob("after-*.safetensors"))
         for path in (positions[-1], run / "history.csv", run / "metrics.json"):
-            found[f"{run.name}/{path.name}"] = path.read_bytes()
+            found[f"{run.name}/{path.name[:12]}"] = path.read_bytes()
     return found
+
+
+def undisturbed(config: Path, folder: Path, *arguments: str) -> dict[str, bytes]:
+    """Return the outcome of a swarm of this machine alone that nothing happens to."""
+    output = folder / "quiet"
+    return outcome(finish(start(config, output, *arguments), output))
 
 
 @dataclasses.dataclass

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from lossy import Lossy
 from starlette.testclient import TestClient
 from tests_support import move, publication
 
 from keras_actrec.config import parse_config
 from keras_actrec.errors import StopRequestedError, UserError
 from keras_actrec.swarm.api import create_router
+from keras_actrec.swarm.bucket import StoreError
 from keras_actrec.swarm.coordinator import Coordinator
 from keras_actrec.swarm.directory import SwarmDirectory
 from keras_actrec.swarm.journal import StorageFullError
@@ -33,7 +36,7 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}", "X-Player": "me"}
 
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Coordinator:
-    document = {"output": str(tmp_path), "training": {"epochs": 3}, "swarm": {"particles": 2, "launch": "none"}}
+    document = {"output": str(tmp_path), "training": {"epochs": 3}, "swarm": {"particles": 2, "launcher": "manual"}}
     made = Coordinator(SwarmDirectory.create(parse_config(document, kind=SwarmConfig)), MemoryStore(), None)
     made.start()
     return made
@@ -118,10 +121,11 @@ def test_a_full_disk_stops_the_swarm(
 
 
 @contextlib.contextmanager
-def serving(coordinator: Coordinator, token: str) -> Iterator[None]:
+def serving(coordinator: Coordinator, token: str, around: Callable[[FastAPI], Any] = lambda app: app) -> Iterator[Any]:
     """A real server on a free port, which server.json names."""
-    app = FastAPI()
-    app.include_router(create_router(coordinator, token))
+    routes = FastAPI()
+    routes.include_router(create_router(coordinator, token))
+    app = around(routes)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -131,7 +135,7 @@ def serving(coordinator: Coordinator, token: str) -> Iterator[None]:
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         coordinator.swarm.publish_server(f"http://127.0.0.1:{port}", token)
-        yield
+        yield app
     finally:
         server.should_exit = True
         thread.join(30)
@@ -223,3 +227,110 @@ def test_a_pause_holds_the_particle_and_is_not_counted_as_training(coordinator: 
             pulse.obey()
         timer.join()
         pulse.close()
+
+
+def make(folder: Path, **swarm: Any) -> Coordinator:
+    document = {"output": str(folder), "training": {"epochs": 3}, "swarm": {"particles": 2, "launch": "none", **swarm}}
+    made = Coordinator(SwarmDirectory.create(parse_config(document, kind=SwarmConfig)), MemoryStore(), None)
+    made.start()
+    return made
+
+
+def play(coordinator: Coordinator, around: Callable[[FastAPI], Any]) -> tuple[list[Any], Any]:
+    """Let two particles play three rounds, and return all that they were told."""
+    heard: list[Any] = [[], []]
+
+    def one(index: int) -> None:
+        link = Link(coordinator.swarm, index, server_sec=60)
+        told = heard[index]
+        told.append(link.join())
+        for number in range(1, 4):
+            told.append(link.alive(Sign(Phase.TRAINING, number)))
+            told.append(link.publication(number))
+            told.append(link.publish(publication(index, number)))
+            told.append(link.publish(publication(index, number, fitness=-9.0)))
+            if number < 3:
+                told.append(link.others(number, lambda: None))
+                told.append(link.move(number))
+                told.append(link.moved(move(index, number, before="d" * 32)))
+                told.append(link.moved(move(index, number)))
+        link.finish({"test_top1": 0.5, "run": "x"})
+        link.close()
+
+    with serving(coordinator, TOKEN, around) as app:
+        threads = [threading.Thread(target=one, args=(index,)) for index in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+    return heard, app
+
+
+def test_on_a_bad_network_particles_hear_the_same_and_the_journal_holds_the_same(tmp_path: Path) -> None:
+    outcomes = []
+    for name, share in (("quiet", 0.0), ("bad", 0.6)):
+        coordinator = make(tmp_path / name)
+        heard, lossy = play(coordinator, lambda app, share=share: Lossy(app, share, seed=3))
+        journal = coordinator.store.journal
+        events = sorted((event.level, str(event.particle), event.text) for event in journal.events())
+        published, moves = (
+            sorted(rows, key=str)
+            for rows in ([one for _, one in journal.publications()], [one for _, one in journal.moves()])
+        )
+        outcomes.append((heard, published, moves, [journal.members(n) for n in (1, 2)], events))
+    assert set(lossy.struck) == {"refused", "lost", "cut", "twice", "slow", "page"}, lossy.struck
+    quiet, bad = outcomes
+    assert bad == quiet
+
+
+def test_a_failure_that_is_told_twice_is_one_failure(client: TestClient, coordinator: Coordinator) -> None:
+    for _ in range(2):
+        client.post("/particles/0/fail", json={"message": "diverged", "kind": "user"}).raise_for_status()
+    assert [event.text for event in coordinator.store.journal.events()] == ["cannot go on: diverged"]
+
+
+def test_a_store_that_fails_a_particle_stops_the_swarm_for_a_resume(coordinator: Coordinator) -> None:
+    with serving(coordinator, TOKEN):
+        pulse = Pulse(coordinator.swarm, 0, None)
+        pulse.link.join()
+        pulse.confess(StoreError("s3://swarms/x", "it has not answered for 120 s", "check the network"))
+        pulse.close()
+    assert coordinator.ending
+    (event,) = coordinator.store.journal.events()
+    assert event.level == "error"
+    assert event.text.startswith("particle-1: expected the store s3://swarms/x to work") and "resume" in event.text
+
+
+def test_who_hears_no_answer_to_its_last_words_ends_well_when_the_swarm_has_finished(tmp_path: Path) -> None:
+    coordinator = make(tmp_path)
+    link = Link(coordinator.swarm, 0, server_sec=30)
+    coordinator.swarm.result.write_text("{}")
+    began = time.monotonic()
+    link.finish({"test_top1": 0.5})
+    with pytest.raises(UserError, match="has finished"):
+        link.alive(Sign(Phase.TRAINING, 1))
+    link.close()
+    assert time.monotonic() - began < 10
+
+
+def test_a_sign_of_life_that_hangs_is_repeated_before_the_server_thinks_that_nobody_lives(tmp_path: Path) -> None:
+    coordinator = make(tmp_path, silence_sec=4)
+    hanging = [True]
+
+    class Hanging:
+        def __init__(self, app: FastAPI) -> None:
+            self._app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and scope["path"].endswith("alive") and hanging:
+                hanging.pop()
+                await asyncio.sleep(3)
+            await self._app(scope, receive, send)
+
+    with serving(coordinator, TOKEN, Hanging):
+        link = Link(coordinator.swarm, 0, server_sec=30)
+        link.join()
+        began = time.monotonic()
+        assert link.alive(Sign(Phase.TRAINING, 1)) is Command.RUN
+        assert time.monotonic() - began < 2.9
+        link.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from keras_actrec.config import parse_config
 from keras_actrec.swarm.companion import Rounds
 from keras_actrec.swarm.settings import SwarmConfig, draws
 from keras_actrec.swarm.state import Kind, Move, Publication
-from keras_actrec.swarm.store import MemoryStore
+from keras_actrec.swarm.store import MemoryStore, Store
 
 
 class CutError(Exception):
@@ -20,9 +20,9 @@ class CutError(Exception):
 
 
 class Desk:
-    """Commits into the journal of a memory store; a particle can be cut off at any of its calls."""
+    """Commits into the journal of a store; a particle can be cut off at any of its calls."""
 
-    def __init__(self, store: MemoryStore, particle: int, members: tuple[int, ...]) -> None:
+    def __init__(self, store: Store, particle: int, members: tuple[int, ...]) -> None:
         self._journal, self.particle, self._members = store.journal, particle, members
         self.calls_left = 10**6
 
@@ -63,13 +63,20 @@ def train(body: Vector, particle: int, number: int) -> None:
 
 
 def live(
-    store: MemoryStore, config: SwarmConfig, cuts: Iterator[int | None]
+    store: Store,
+    config: SwarmConfig,
+    cuts: Iterator[int | None],
+    own: Sequence[Store | None] = (None, None),
 ) -> tuple[list[Vector], list[list[np.ndarray]]]:
     """Play two particles round by round; where `cuts` says so, one is cut off and starts again from its state."""
     bodies = [Vector([1, -2, 3, 4, 5]), Vector([0.5, 2, -3, 1, 0])]
     desks = [Desk(store, index, (0, 1)) for index in (0, 1)]
-    rounds = [Rounds(store, desk, config, index, threads=1) for index, desk in enumerate(desks)]
+
+    def process(index: int) -> Rounds:
+        return Rounds(store, desks[index], config, index, threads=1, own=own[index])
+
     states: list[list[np.ndarray]] = [[], []]
+    rounds = [process(index) for index in (0, 1)]
     for index in (0, 1):
         rounds[index].start(bodies[index])
     for number in range(1, 5):
@@ -80,35 +87,38 @@ def live(
             for index in (0, 1):
                 if deed == "advance" and number == 4:
                     continue
-                _with_cut(rounds[index], desks[index], bodies[index], states[index], number, deed, next(cuts, None))
+                cut = next(cuts, None)
+                if not _done(rounds[index], desks[index], bodies[index], number, deed, cut):
+                    bodies[index].values = states[index][number - 1].copy()  # what its training state holds
+                    rounds[index] = process(index)  # which knows nothing of what the killed one has done
+                    _done(rounds[index], desks[index], bodies[index], number, deed, None)
     return bodies, states
 
 
-def _with_cut(
-    rounds: Rounds, desk: Desk, body: Vector, states: list[np.ndarray], number: int, deed: str, cut: int | None
-) -> None:
+def _done(rounds: Rounds, desk: Desk, body: Vector, number: int, deed: str, cut: int | None) -> bool:
+    """Do one step of a round; return False if the particle was cut off in it."""
     best_round = 1 if number < 3 else 3
     draft = publication(desk.particle, number, best_round=best_round, before="", after="", best="")
-
-    def do() -> None:
+    desk.calls_left = 10**6 if cut is None else cut
+    try:
         rounds.publish(body, draft)
         if deed == "advance":
             rounds.advance(body, number)
-
-    if cut is None:
-        do()
-        return
-    desk.calls_left = cut
-    try:
-        do()
     except CutError:
-        body.values = states[number - 1].copy()  # what its training state holds
+        return False
+    finally:
         desk.calls_left = 10**6
-        do()
-    desk.calls_left = 10**6
+    return True
 
 
-@pytest.mark.parametrize("swarm", [{"dynamic": "dynamic_1"}, {"dynamic": "dynamic_2", "variant": "attract"}])
+@pytest.mark.parametrize(
+    "swarm",
+    [
+        {"dynamic": "dynamic_1"},
+        {"dynamic": "dynamic_2", "variant": "attract"},
+        {"dynamic": "dynamic_1", "warmup_rounds": 2},
+    ],
+)
 def test_a_particle_that_is_cut_off_anywhere_ends_with_the_same_bits(swarm: dict[str, object]) -> None:
     config = make_config(**swarm)
     wanted, _ = live(MemoryStore(), config, iter(()))
@@ -116,6 +126,30 @@ def test_a_particle_that_is_cut_off_anywhere_ends_with_the_same_bits(swarm: dict
         got, _ = live(MemoryStore(), config, iter([cut] * 100))
         for left, right in zip(got, wanted, strict=True):
             assert left.values.tobytes() == right.values.tobytes()
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_and_so_it_does_where_others_get_rounded_copies(precision: str, warmup: int) -> None:
+    config = make_config(dynamic="dynamic_1", coupling=0.5, exchange=precision, warmup_rounds=warmup)
+    own = (MemoryStore(), MemoryStore())
+    wanted, states = live(MemoryStore(), config, iter(()), own)
+    assert own[0].rounds(0, Kind.AFTER) == [4], "exact positions of past rounds are gone"
+    assert own[0].rounds(0, Kind.BEST) == [3]
+    for cut in range(6):
+        store, exact_stores = MemoryStore(precision), (MemoryStore(), MemoryStore())
+        got, _ = live(store, config, iter([cut] * 100), exact_stores)
+        for left, right in zip(got, wanted, strict=True):
+            assert left.values.tobytes() == right.values.tobytes()
+        told = store.journal.publication(0, 4)
+        assert told.after == store.digest(0, Kind.AFTER, 4) != own[0].digest(0, Kind.AFTER, 4)
+        assert told.best == store.digest(0, Kind.BEST, 3) != exact_stores[0].digest(0, Kind.BEST, 3)
+        assert store.journal.move(0, 3).before == exact_stores[0].digest(0, Kind.BEFORE, 4) != told.before
+    plain = make_config(dynamic="dynamic_1", coupling=0.5, warmup_rounds=warmup)
+    exact, exact_states = live(MemoryStore(), plain, iter(()))
+    np.testing.assert_array_equal(states[0][0], exact_states[0][0])
+    np.testing.assert_allclose(wanted[0].values, exact[0].values, rtol=0.1)
+    assert not np.array_equal(wanted[0].values, exact[0].values)
 
 
 def test_the_worked_out_first_move_of_dynamic_1() -> None:

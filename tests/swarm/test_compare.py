@@ -15,6 +15,7 @@ import yaml
 
 from keras_actrec import cli, files
 from keras_actrec.errors import UserError
+from keras_actrec.evaluation import paired as statistics_
 from keras_actrec.swarm import (
     compare,
     compare_plot,
@@ -24,7 +25,6 @@ from keras_actrec.swarm import (
     compare_summary,
     compare_table,
 )
-from keras_actrec.swarm import compare_statistics as statistics_
 from keras_actrec.swarm.compare_settings import ARMS, CONTROL, ENSEMBLE, PULL, CompareConfig
 
 ROOT = Path(__file__).parents[2]

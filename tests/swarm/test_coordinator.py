@@ -15,6 +15,7 @@ from keras_actrec.config import parse_config
 from keras_actrec.swarm.coordinator import Coordinator, LeaveRequest, RefusedError
 from keras_actrec.swarm.directory import SwarmDirectory
 from keras_actrec.swarm.journal import StorageFullError
+from keras_actrec.swarm.launcher import Ended, with_code
 from keras_actrec.swarm.settings import SwarmConfig
 from keras_actrec.swarm.state import Command, Kind, Phase, Sign, Standing
 from keras_actrec.swarm.store import MemoryStore
@@ -37,14 +38,23 @@ class Processes:
         self.started: list[int] = []
         self.killed: list[int] = []
         self.codes: dict[int, int] = {}
+        self.lost: set[int] = set()
+        self.waiting: set[int] = set()
 
     def start(self, particle: int) -> int:
         self.started.append(particle)
         self.codes.pop(particle, None)
+        self.lost.discard(particle)
         return 1000 + len(self.started)
 
-    def ended(self, particle: int) -> int | None:
-        return self.codes.get(particle)
+    def ended(self, particle: int) -> Ended | None:
+        if particle in self.lost:
+            return Ended("its node was lost", is_fault=False)
+        code = self.codes.get(particle)
+        return None if code is None else with_code(code, self.last_line(particle))
+
+    def waits(self, particle: int) -> str | None:
+        return "no place" if particle in self.waiting else None
 
     def runs(self, particle: int) -> bool:
         return particle in self.started and particle not in self.codes
@@ -355,6 +365,7 @@ def test_the_end(world: Callable[..., World]) -> None:
     swarm.later(0.1)
     assert not swarm.coordinator.over
     swarm.coordinator.finish(1, "process of 1", RESULT)
+    swarm.directory.run(1).mkdir(parents=True)
     swarm.later(0.1)
     assert swarm.coordinator.standing is Standing.FINISHED
     result = swarm.coordinator.result()
@@ -362,6 +373,8 @@ def test_the_end(world: Callable[..., World]) -> None:
     assert [row["test_top1"] for row in result["particles"]] == [0.9, 0.25]
     assert swarm.directory.finished
     assert (swarm.directory.path / "best").readlink() == Path("particles/particle-2")
+    swarm.directory.link_best(0)
+    assert not (swarm.directory.path / "best").is_symlink(), "its run is on another machine"
 
 
 def test_files_that_a_killed_particle_would_need_stay(world: Callable[..., World]) -> None:
@@ -383,3 +396,54 @@ def test_the_snapshot_is_json_without_the_password(world: Callable[..., World]) 
     text = json.dumps(swarm.coordinator.snapshot())
     assert "sesame" not in text
     assert "sesame" not in (swarm.directory.path / "config.yaml").read_text()
+
+
+def test_a_lost_node_does_not_count_against_a_particle(world: Callable[..., World]) -> None:
+    swarm = world(restarts=0)
+    swarm.join(0, 1)
+    for _ in range(3):
+        swarm.processes.lost.add(1)
+        swarm.later(1)
+    assert swarm.processes.started == [0, 1, 1, 1, 1]
+    assert swarm.row(1)["phase"] is Phase.STARTING
+    events = [event.text for event in swarm.store.journal.events() if event.particle == 1]
+    assert events == ["its node was lost; started again from its last committed round"] * 3
+    swarm.processes.codes[1] = 1
+    swarm.later(1)
+    assert swarm.row(1)["phase"] is Phase.FAILED, "a process that ends by itself does"
+
+
+def test_waiting_for_a_place_is_nobodys_fault_and_ends_the_swarm_in_order(world: Callable[..., World]) -> None:
+    swarm = world(start_sec=20, silence_sec=5, ray={"wait_sec": 100})
+    swarm.processes.waiting = {0, 1}
+    for _ in range(9):
+        swarm.later(10)
+    assert swarm.processes.started == [0, 1], "nothing is started again while there is no place"
+    assert swarm.row(0)["message"] == "no place"
+    swarm.processes.waiting = {1}
+    swarm.join(0)
+    assert swarm.row(0)["message"] is None
+    swarm.later(4)
+    assert swarm.coordinator.standing is Standing.RUNNING
+    swarm.sign(0)
+    swarm.later(20)
+    assert swarm.coordinator.standing is Standing.STOPPING
+    for particle in (0, 1):
+        swarm.processes.codes[particle] = 0
+    swarm.later(1)
+    assert swarm.coordinator.standing is Standing.FAILED
+    assert swarm.coordinator.message == "particle-2 could not be started for 100 s: no place."
+
+
+def test_a_place_that_is_found_late_starts_the_clock_anew(world: Callable[..., World]) -> None:
+    swarm = world(start_sec=20, ray={"wait_sec": 100})
+    swarm.join(1)
+    swarm.processes.waiting = {0}
+    for _ in range(5):
+        swarm.later(10)
+        swarm.sign(1)
+    swarm.processes.waiting = set()
+    swarm.later(19)
+    assert swarm.processes.started == [0, 1]
+    swarm.later(2)
+    assert swarm.processes.started == [0, 1, 0]

@@ -25,11 +25,11 @@ from keras_actrec.swarm.dashboard import (
     pages,
     save_hiplot,
     save_report,
-    security,
     updates,
 )
 from keras_actrec.swarm.journal import Journal
 from keras_actrec.swarm.state import Move, Publication
+from keras_actrec.web import security
 
 HERE, TOKEN = "127.0.0.1", "correct horse, b\u00e4ttery"
 OWN = {"X-Swarm": "page"}

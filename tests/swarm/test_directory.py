@@ -41,7 +41,7 @@ def test_one_server_at_a_time(tmp_path: Path) -> None:
 def test_operational_settings_may_change_what_is_learnt_may_not(tmp_path: Path) -> None:
     swarm = SwarmDirectory.create(make_config(tmp_path, c1=0.25))
     swarm.close()
-    changed = make_config(tmp_path, c1=0.25, silence_sec=7, port=1234, launch="none")
+    changed = make_config(tmp_path, c1=0.25, silence_sec=7, port=1234, launcher="manual")
     resumed = SwarmDirectory.resume(str(swarm.path), changed)
     assert resumed.config.swarm.silence_sec == 7
     resumed.close()

@@ -26,6 +26,7 @@ from keras_actrec.swarm.state import Kind, Move, Publication
 from keras_actrec.swarm.store import DirectoryStore, MemoryStore, Store
 
 ROUND, SEED = 4, 11
+POSITIONS = (Kind.BEFORE, Kind.AFTER, Kind.BEST)
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -49,7 +50,7 @@ class Swarm:
     def __init__(self, store: Store, size: int, count: int = 4, seed: int = 0, **section: object) -> None:
         rng = np.random.default_rng(seed)
         self.store, self.count = store, count
-        self.arrays = {(p, kind): rng.standard_normal(size, np.float32) for p in range(count) for kind in Kind}
+        self.arrays = {(p, kind): rng.standard_normal(size, np.float32) for p in range(count) for kind in POSITIONS}
         self.fitness = [0.3, 0.9, 0.1, 0.9, 0.5, 0.7][:count]
         self.publications = {particle: self.publish(particle) for particle in range(count)}
         self.section = {"particles": count, **section}
@@ -241,7 +242,7 @@ def test_permuting_particles_permutes_moves(tmp_path: Path) -> None:
     straight = Swarm(MemoryStore(), 100, coupling=1.0, c1=0.0, c2=0.0)
     permuted = Swarm(MemoryStore(), 100, coupling=1.0, c1=0.0, c2=0.0)
     places = [2, 0, 3, 1]
-    permuted.arrays = {(i, kind): straight.arrays[p, kind] for i, p in enumerate(places) for kind in Kind}
+    permuted.arrays = {(i, kind): straight.arrays[p, kind] for i, p in enumerate(places) for kind in POSITIONS}
     permuted.publications = {i: permuted.publish(i) for i in range(4)}
     assert [permuted.move(i).before for i in range(4)] == [straight.move(p).before for p in places]
 

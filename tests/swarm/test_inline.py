@@ -86,7 +86,6 @@ def plain_run(config: RunConfig, folder: Path) -> tuple[list[np.ndarray], bytes]
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 @pytest.mark.parametrize("count", [1, 2])
 def test_particles_without_pulls_equal_plain_runs_bit_for_bit(
     make: Make, opened: Callable[[SwarmConfig], InlineSwarm], tmp_path: Path, count: int
@@ -281,3 +280,20 @@ def test_an_ensemble_of_networks_that_saw_other_clips_is_refused() -> None:
     networks = [Predictions(half, np.zeros(2, int), np.array(indices), 3) for indices in ([0, 1], [0, 2])]
     with pytest.raises(UserError, match="the same clips"):
         pooled(networks)
+
+
+def test_rounded_copies_change_what_others_see_and_nothing_else(
+    make: Make, opened: Callable[[SwarmConfig], InlineSwarm]
+) -> None:
+    swarm = opened(make(**OFF))
+
+    def moves(**section: Any) -> list[tuple[str, float]]:
+        store = MemoryStore()
+        swarm.run(make(**section), store)
+        return [(move.before, move.terms["total"]) for _, move in store.journal.moves()]
+
+    assert moves(**OFF) == moves(**OFF, exchange="bfloat16")
+    coupled = {"dynamic": "dynamic_2", "variant": "attract", "distance": "rms", "coupling": 0.5}
+    for exact, rounded in zip(moves(**coupled), moves(**coupled, exchange="bfloat16"), strict=True):
+        assert exact[0] != rounded[0]
+        assert exact[1] == pytest.approx(rounded[1], rel=0.05)

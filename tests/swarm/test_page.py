@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 
-sys.path.insert(0, str(Path(__file__).parent))  # for chaos.py, chromium.py, pretended.py
+sys.path.insert(0, str(Path(__file__).parent))  # for chaos.py, pretended.py
 
 import chaos
 import chromium
@@ -55,14 +55,6 @@ def advancing(coordinator: pretended.Coordinator, every_sec: float = 0.25) -> It
     finally:
         ending.set()
         thread.join(20)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[chromium.Browser]:
-    if chromium.executable() is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
-    with chromium.launch() as running:
-        yield running
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ FOLDER = ROOT / "configs" / "papers" / "pso_convnet_transformer"
 TABLE_1 = sorted(FOLDER.glob("table1_*.yaml"))
 TABLE_6 = sorted(FOLDER.glob("table6_*.yaml"))
 BOTH = [*TABLE_1, *TABLE_6]
-CLASSES = {"ucf101": 101, "hmdb51": 51, "folder": 20}
+CLASSES = {"ucf101": 101, "hmdb51": 51, "manifest": 20}
 each = pytest.mark.parametrize("path", BOTH, ids=lambda path: path.stem)
 
 
@@ -47,7 +47,7 @@ def test_rows_of_table_one() -> None:
 
 
 def test_rows_of_table_six() -> None:
-    networks = [("hmdb51", "resnet152"), ("hmdb51", "densenet201"), ("folder", "densenet201")]
+    networks = [("hmdb51", "resnet152"), ("hmdb51", "densenet201"), ("manifest", "densenet201")]
     wanted = {
         (source, dynamic, "convnet_transformer", backbone)
         for source, backbone in networks
@@ -65,7 +65,7 @@ def test_the_name_tells_the_row(path: Path) -> None:
     assert words[-1] == backbone
     assert model.endswith(words[-2])
     assert {"none": "individual"}.get(dynamic, dynamic.replace("_", "")) in words
-    assert words[0] == "table1" or ("kinetics400" if source == "folder" else source) in words
+    assert words[0] == "table1" or ("kinetics400" if source == "manifest" else source) in words
     assert config.name == f"pso-{path.stem.replace('_', '-')}"
 
 

@@ -53,6 +53,7 @@ def test_mistakes_are_told(swarm: dict[str, object], complaint: str) -> None:
         ({"training": {"patience": 3}}, "patience must be 0"),
         ({"training": {"optimizer": {"ema": 0.9}}}, "ema must be 0"),
         ({"folds": "all"}, "one fold"),
+        ({"training": {"semi_supervised": {"contrastive_weight": 0.0}}}, "remove training.semi_supervised"),
     ],
 )
 def test_what_does_not_go_with_a_swarm_is_refused(section: dict[str, object], complaint: str) -> None:

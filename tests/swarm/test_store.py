@@ -1,4 +1,8 @@
-"""One battery for both stores, and what only a directory must stand: killed writers, other processes, a full disk."""
+"""One battery for all stores, and what only a directory must stand: killed writers, other processes, a full disk.
+
+S3 stands the battery as it is and with a service that fails, is slow, breaks off and loses answers; a directory also as
+another machine sees it over a network.
+"""
 
 from __future__ import annotations
 
@@ -13,35 +17,63 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from safetensors.numpy import load_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import writer_program
+from lagging import LaggingStore
 from writer_program import Writer
 
 from keras_actrec.errors import UserError
 from keras_actrec.swarm import positions
+from keras_actrec.swarm.cache import Cache
 from keras_actrec.swarm.journal import Journal
+from keras_actrec.swarm.passes import Passes
+from keras_actrec.swarm.precision import TAGS, rounded
+from keras_actrec.swarm.settings import SwarmSection
 from keras_actrec.swarm.state import Kind, Publication
-from keras_actrec.swarm.store import DirectoryStore, MemoryStore, StorageFullError, Store
+from keras_actrec.swarm.store import DirectoryStore, MemoryStore, StorageFullError, Store, open_store
 
-AFTER, BEFORE, BEST = Kind.AFTER, Kind.BEFORE, Kind.BEST
+AFTER, BEFORE, BEST, SKETCH = Kind.AFTER, Kind.BEFORE, Kind.BEST, Kind.SKETCH
 VECTOR = np.arange(12, dtype=np.float32) / 7
 PUBLICATION = Publication(1, 3, -0.1, 2, -0.05, "aa", "bb", "cc", 1e-3, {"epoch": 3, "val_loss": 0.1}, 2.5)
 
 
-@pytest.fixture(params=["directory", "memory"])
+BAD: dict[str, Any] = {"error_500": 0.1, "error_503": 0.1, "slow": 0.1, "lost": 0.1, "cut": 0.1, "slow_sec": 0.05}
+"""Half of all requests to S3 go wrong in some way."""
+
+
+PLACES = ("directory", "copied", "lagging", "memory", "s3", "bad_s3")
+
+
+def open_at(place: str, precision: str, request: pytest.FixtureRequest, folder: Path) -> Store:
+    """Open one of the stores of `PLACES`."""
+    if place == "memory":
+        return MemoryStore(precision)
+    if place == "lagging":
+        return LaggingStore(folder, precision=precision)
+    if "s3" in place:
+        service = request.getfixturevalue("s3")
+        from bad_s3 import Faults
+
+        service.server.faults = Faults(**BAD) if place == "bad_s3" else None
+        return service.open(folder, precision=precision)
+    cache = Cache(folder / "cache", 10**9) if place == "copied" else None
+    return DirectoryStore(folder / "swarm", cache=cache, precision=precision)
+
+
+@pytest.fixture(params=PLACES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened = DirectoryStore(tmp_path) if request.param == "directory" else MemoryStore()
-    with contextlib.closing(opened):
+    with contextlib.closing(open_at(request.param, "float32", request, tmp_path)) as opened:
         yield opened
 
 
@@ -60,6 +92,33 @@ def test_what_is_put_comes_back(store: Store) -> None:
     position.verify()
     assert store.has(0, AFTER, 3)
     assert not any([store.has(1, AFTER, 3), store.has(0, BEFORE, 3), store.has(0, AFTER, 4)])
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("place", PLACES)
+def test_positions_are_stored_at_the_precision_and_sketches_as_they_are(
+    place: str, precision: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    vector = rounded(VECTOR, precision)
+    with contextlib.closing(open_at(place, precision, request, tmp_path)) as store:
+        digest, sketch = put(store, 0, AFTER, 1, vector), put(store, 0, SKETCH, 1)
+        assert (digest, sketch) == (positions.digest_of(vector), positions.digest_of(VECTOR))
+        store.alias(0, (AFTER, 1), (BEST, 1), digest)
+        for kind in (AFTER, BEST):
+            position = store.get(0, kind, 1, digest)
+            assert (position.stored, position.array.itemsize) == (TAGS[precision], 2)
+            position.verify()
+            assert position.values.tobytes() == vector.tobytes()
+            with Passes(1) as passes, pytest.raises(ValueError, match="read-only"):
+                passes.add("it", position)
+                assert np.concatenate([np.array(piece) for piece in passes.walk("it")]).tobytes() == vector.tobytes()
+                position.array[0] = 1
+        assert store.get(0, SKETCH, 1, sketch).array.tobytes() == VECTOR.tobytes()
+        with store.draft(0, SKETCH, 2, 12) as draft:
+            draft.array[:] = VECTOR
+        assert store.get(0, SKETCH, 2).stored == "F32"
+        store.prune(2, {0: [1]})
+        assert [store.rounds(0, kind) for kind in (AFTER, BEST, SKETCH)] == [[], [1], [2]]
 
 
 def test_nobody_can_change_what_is_published(store: Store) -> None:
@@ -132,7 +191,18 @@ def test_an_alias_is_the_same_position_and_outlives_its_source(store: Store) -> 
     assert store.sweep() == 0
 
 
+def test_an_alias_of_another_position_than_the_one_that_is_meant_is_refused(store: Store) -> None:
+    put(store, 0, AFTER, 1)
+    with pytest.raises(positions.DamagedPositionError, match="was announced"):
+        store.alias(0, (AFTER, 1), (BEST, 1), positions.digest_of(VECTOR + 1))
+    assert not store.has(0, BEST, 1)
+    store.alias(0, (AFTER, 1), (BEST, 1), positions.digest_of(VECTOR))
+    assert store.has(0, BEST, 1)
+
+
 def test_aliases_take_no_space(store: Store) -> None:
+    if hasattr(store, "bucket"):
+        pytest.skip("S3 has no links: a copy has its own space until it is pruned")
     vector = np.ones(50_000, np.float32)
     put(store, 0, AFTER, 1, vector)
     size = store.size()
@@ -153,6 +223,7 @@ def test_prune_keeps_what_is_needed_and_readers_keep_what_they_have(store: Store
     store.prune(3, {0: [1, 4]})
     assert [store.rounds(0, kind) for kind in (BEFORE, AFTER, BEST)] == [[3, 4], [3, 4], [1, 3, 4]]
     assert [store.rounds(1, kind) for kind in (BEFORE, AFTER, BEST)] == [[3, 4], [3, 4], [3, 4]]
+    assert [store.rounds(particle, SKETCH) for particle in range(2)] == [[3, 4], [3, 4]]
     held.verify()
     np.testing.assert_array_equal(held.array, VECTOR + 1)
 
@@ -188,7 +259,7 @@ def test_one_thread_closes_a_round(store: Store) -> None:
 
 
 class AgainstModel(RuleBasedStateMachine):
-    """Both stores do what a dictionary would."""
+    """Stores do what a dictionary would."""
 
     places = st.tuples(st.integers(0, 2), st.sampled_from(Kind), st.integers(1, 6))
     vectors = hnp.arrays(np.float32, st.integers(1, 5), elements=st.floats(width=32))
@@ -196,8 +267,11 @@ class AgainstModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.stores: list[Store] = [DirectoryStore.weights_only(self.folder.name), MemoryStore()]
+        self.stores = self.open(Path(self.folder.name))
         self.model: dict[tuple[int, Kind, int], bytes] = {}
+
+    def open(self, folder: Path) -> list[Store]:
+        return [DirectoryStore.weights_only(folder), MemoryStore()]
 
     @rule(place=places, vector=vectors)
     def put(self, place: tuple[int, Kind, int], vector: np.ndarray) -> None:
@@ -229,12 +303,22 @@ class AgainstModel(RuleBasedStateMachine):
             assert all(store.get(*place).array.tobytes() == content for place, content in self.model.items())
 
     def teardown(self) -> None:
-        self.stores[1].close()
+        for store in self.stores:
+            store.close()
         self.folder.cleanup()
 
 
 AgainstModel.TestCase.settings = settings(max_examples=20, stateful_step_count=12, deadline=None)
 TestAgainstModel = AgainstModel.TestCase
+
+
+def test_s3_does_what_a_dictionary_would(s3_server: tuple[Any, str], s3: Any) -> None:
+    class OnS3(AgainstModel):
+        def open(self, folder: Path) -> list[Store]:
+            return [type(s3)(s3_server[0]).open(folder)]
+
+    few = settings(max_examples=3, stateful_step_count=8, deadline=None, database=None)
+    run_state_machine_as_test(OnS3, settings=few)
 
 
 def test_the_layout_of_a_directory_is_open_to_other_programs(tmp_path: Path) -> None:
@@ -252,6 +336,64 @@ def test_a_particle_does_without_the_journal(tmp_path: Path) -> None:
         _ = store.journal
     store.close()
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+@pytest.mark.parametrize("exchange", ["float32", "bfloat16"])
+@pytest.mark.parametrize("where", ["own", "shared", "bucket"])
+def test_the_configuration_names_the_store(
+    where: str, exchange: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    address = request.getfixturevalue("s3").address if where == "bucket" else str(tmp_path / "shared")
+    document = {"store": None if where == "own" else address, "cache": str(tmp_path / "cache"), "store_sec": 20}
+    document["exchange"] = exchange
+    settings, swarm = SwarmSection.model_validate(document), tmp_path / "swarms" / "one"
+    swarm.mkdir(parents=True)
+    particle = open_store(swarm, settings, with_journal=False)
+    digest = put(particle, 0, AFTER, 1, rounded(VECTOR, exchange))
+    with pytest.raises(RuntimeError, match="ask the server"):
+        _ = particle.journal
+    assert not list(tmp_path.rglob("*.sqlite")), "a particle's store has no journal"
+    with contextlib.closing(open_store(swarm, settings, with_journal=True)) as server:
+        server.get(0, AFTER, 1, digest).verify()
+        assert server.get(0, AFTER, 1, digest).stored == TAGS[exchange]
+        server.journal.add_publication(PUBLICATION)
+    assert [path.parent for path in tmp_path.rglob("*.sqlite")] == [swarm]
+    assert (swarm / "weights").is_dir() == (where == "own")
+    assert (tmp_path / "shared" / "one" / "weights").is_dir() == (where == "shared")
+    particle.close()
+
+
+def test_what_is_announced_is_waited_for_on_a_directory(tmp_path: Path) -> None:
+    writer = DirectoryStore(tmp_path, with_journal=False)
+    reader = DirectoryStore(tmp_path, with_journal=False, patience_sec=20)
+    hasty = DirectoryStore(tmp_path, with_journal=False, patience_sec=0.1)
+    announced = positions.digest_of(VECTOR)
+    with pytest.raises(UserError, match="not there"):
+        hasty.get(0, AFTER, 1, announced)
+    put(writer, 0, AFTER, 1, VECTOR + 1)
+    with pytest.raises(positions.DamagedPositionError, match="was announced"):
+        hasty.get(0, AFTER, 1, announced)
+    timer = threading.Timer(0.3, lambda: put(writer, 0, AFTER, 1))
+    timer.start()
+    assert reader.get(0, AFTER, 1, announced).array.tobytes() == VECTOR.tobytes()
+    timer.join()
+
+
+def test_a_stale_handle_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DirectoryStore(tmp_path, with_journal=False, patience_sec=20)
+    put(store, 0, AFTER, 1)
+    opened, stale = positions.open_position, [errno.ESTALE, errno.ESTALE]
+
+    def open_position(path: Path) -> positions.Position:
+        if stale:
+            raise OSError(stale.pop(), "stale file handle")
+        return opened(path)
+
+    monkeypatch.setattr(positions, "open_position", open_position)
+    store.get(0, AFTER, 1).verify()
+    assert not stale
+    monkeypatch.setattr(os, "listdir", lambda _: pytest.fail("no need to look at the folder"))
+    store.get(0, AFTER, 1).verify()
 
 
 def test_without_hard_links_an_alias_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +453,7 @@ def test_a_killed_writer_leaves_whole_files_and_all_that_was_acknowledged(tmp_pa
     with Writer(tmp_path, size=300_000) as writer:
         for life in range(20):
             writer.start()
-            if life % 2:
+            for _ in range(writer_program.PARTICLES if life % 2 else 0):  # a round, so that the next life has another
                 writer.wait_until_acknowledged()
             threading.Event().wait(chance.uniform(0.01, 0.12))
             writer.kill()

@@ -12,6 +12,7 @@ from keras_actrec import __version__
 from keras_actrec.errors import UserError
 from keras_actrec.swarm.dashboard import api, pages, security, site, updates
 from keras_actrec.swarm.journal import Journal
+from keras_actrec.web.security import Gate, require_token
 
 OPEN_PATHS = ("/particles/",)
 """The particles' own API checks a token of its own; the rules of the page are not for it."""
@@ -60,11 +61,11 @@ def create_app(coordinator: Coordinator, *, host: str, token: str | None, output
     Raises:
         UserError: `host` needs a token and there is none.
     """
-    security.require_token(host, token)
+    require_token(security.DOOR, host, token)
     app = FastAPI(
         title="keras_actrec swarm", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
     )
-    app.add_middleware(security.Gate, host=host, token=token, open_paths=OPEN_PATHS)
+    app.add_middleware(Gate, door=security.DOOR, host=host, token=token, open_paths=OPEN_PATHS)
     app.add_exception_handler(UserError, _explain)
     app.include_router(api.router(coordinator, Path(output)))
     app.include_router(site.router(coordinator, Path(output)))

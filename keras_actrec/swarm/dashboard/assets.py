@@ -10,6 +10,7 @@ import importlib.util
 from pathlib import Path
 
 from keras_actrec.errors import UserError
+from keras_actrec.web import base_style
 
 STYLE = "page.css"
 SCRIPTS = ("data.js", "charts.js", "follow.js", "particles.js", "page.js")
@@ -17,8 +18,9 @@ SCRIPTS = ("data.js", "charts.js", "follow.js", "particles.js", "page.js")
 
 
 def text(name: str) -> str:
-    """Return one of the page's own files."""
-    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    """Return one of the page's own files; the style with what all pages of the package share."""
+    shared = base_style() if name == STYLE else ""
+    return shared + importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def plotly_path() -> Path:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import json
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 
 from keras_actrec.swarm.dashboard import assets, history, lineage, pages
 from keras_actrec.swarm.dashboard.pages import escape, link
+from keras_actrec.web import openapi
 
 if TYPE_CHECKING:
     from keras_actrec.swarm.dashboard.application import Coordinator
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 LONG = {"cache-control": "private, max-age=31536000, immutable"}
 """For a file whose name changes with its content."""
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
-_METHODS = ("get", "post", "put", "patch", "delete")
 
 
 def router(coordinator: Coordinator, output: Path) -> APIRouter:
@@ -40,19 +38,8 @@ def router(coordinator: Coordinator, output: Path) -> APIRouter:
 
 def describe(document: dict[str, Any]) -> str:
     """Return the description of an API (OpenAPI) as a page."""
-    rows = [row for path, methods in document["paths"].items() for row in _rows(path, methods)]
     about = "The same as a document for programs: /openapi.json"
-    return pages.table_page(document["info"]["title"], about, ("Request", "What it does", "Arguments"), rows)
-
-
-def _rows(path: str, methods: dict[str, Any]) -> Iterator[list[str]]:
-    for method in (name for name in _METHODS if name in methods):
-        operation = methods[method]
-        arguments = [f"{item['name']} ({item['in']})" for item in operation.get("parameters", ())]
-        if "requestBody" in operation:
-            arguments.append(f"body: {json.dumps(operation['requestBody'].get('content', {}))}")
-        request = f"<code>{escape(method.upper())} {escape(path)}</code>"
-        yield [request, escape(operation.get("summary", "")), "<br>".join(map(escape, arguments))]
+    return pages.table_page(document["info"]["title"], about, openapi.COLUMNS, openapi.rows(document))
 
 
 def _add_swarm(routes: APIRouter, coordinator: Coordinator) -> None:
