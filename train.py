@@ -3,7 +3,7 @@
 from keras_actrec import cli
 
 if __name__ == "__main__":
-    cli.silence_tensorflow()
+    cli.begin()
     parser = cli.Parser(description=__doc__)
     cli.add_train_arguments(parser)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """`python -m keras_actrec COMMAND`."""
 
-from keras_actrec.cli import main
+from keras_actrec.cli import program
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    program()

@@ -17,13 +17,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from keras_actrec import lean_keras
+from keras_actrec.cluster import option as ray_option
+from keras_actrec.doctor import command as doctor_command
 from keras_actrec.errors import UserError, did_you_mean
-from keras_actrec.evaluation import attribute_command
+from keras_actrec.evaluation import attribute_command, run_table_command
 from keras_actrec.explain import cluster_command
 from keras_actrec.explain import command as explain_command
+from keras_actrec.inspection import command as inspect_command
 from keras_actrec.porting import command as porting_command
+from keras_actrec.serving import export_command, predict_command, serve_command
 from keras_actrec.swarm import lr_scan
-from keras_actrec.training import boxes_command, embed, repository_command
+from keras_actrec.swarm.simulation import command as simulation_command
+from keras_actrec.sweep import command as sweep_command
+from keras_actrec.training import boxes_command, embed, fetch_command, repository_command, verify_command
 
 DESCRIPTION = "Recognise human actions in videos with Keras: train, evaluate, prepare data."
 INTERRUPTED = 128 + signal.SIGINT
@@ -42,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    silence_tensorflow()
+    begin()
     parser = Parser(prog="python -m keras_actrec", description=DESCRIPTION)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     for name, (describe, run) in COMMANDS.items():
@@ -57,20 +64,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         describe(command)
         command.set_defaults(run=run)
     options = parser.parse_args(arguments)
-    return leave(guard(lambda: options.run(options)))
+    return guard(lambda: options.run(options))
+
+
+def program() -> NoReturn:
+    """Be the command `keras-actrec`: run what was asked for, and end the process.
+
+    `main` does not end it, as it may be called by a process that has more to do.
+    """
+    raise SystemExit(leave(main()))
 
 
 def leave(code: int) -> int:
-    """Return the exit code, or end the process at once where TensorFlow IO would otherwise abort at its end."""
+    """Return the exit code, or end the process at once where TensorFlow, or TensorFlow IO, would not end well."""
     remote = sys.modules.get("keras_actrec.data.remote")
     if remote is not None:
         remote.leave(code)
+    links = sys.modules.get("keras_actrec.training.links")
+    if links is not None:
+        links.leave(code)
     return code
 
 
-def silence_tensorflow() -> None:
-    """Keep TensorFlow's notes about the machine off the screen, unless the user has set the level himself."""
+def begin() -> None:
+    """Do what each command does first.
+
+    TensorFlow's notes about the machine are kept off the screen, unless the user has set the level himself, and Keras
+    begins without what no command uses.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    lean_keras.install()
 
 
 def guard(action: Callable[[], None]) -> int:
@@ -87,7 +110,7 @@ def guard(action: Callable[[], None]) -> int:
         print(f"error: {error.strerror}{where}; what was complete before is kept.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume continues a training run.", file=sys.stderr)
+        print("interrupted; the same command goes on, a training run with --resume.", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -127,13 +150,15 @@ def train(options: argparse.Namespace) -> None:
     from keras_actrec.training import experiment  # imports Keras: a mistake in the file is told before that
 
     directory = experiment.run(config, resume=resume)
-    print(f"run: {directory}")
+    if directory is not None:
+        print(f"run: {directory}")
 
 
 def add_swarm_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a swarm."""
     add_config_arguments(parser)
     parser.add_argument("--particles", type=int, metavar="N", help="number of networks (default: swarm.particles)")
+    ray_option.add_ray_address(parser)
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -150,6 +175,7 @@ def swarm(options: argparse.Namespace) -> None:
     from keras_actrec.swarm.state import Standing
 
     resume, overrides = _resume(options)
+    overrides = [*overrides, *ray_option.overrides(options, "swarm")]
     if options.particles is not None:
         overrides = [*overrides, f"swarm.particles={options.particles}"]
     config = load_swarm_config(options.config, overrides)
@@ -304,30 +330,42 @@ def _swarm_compare_arguments(parser: argparse.ArgumentParser) -> None:
     Example: python -m keras_actrec swarm-compare --config configs/swarm/compare.yaml compare.seeds=[1,2,3]
     """
     add_config_arguments(parser)
+    ray_option.add_ray_address(parser)
 
 
 def _swarm_compare(options: argparse.Namespace) -> None:
     from keras_actrec.swarm import compare
     from keras_actrec.swarm.compare_settings import load_compare_config
 
-    directory = compare.compare(load_compare_config(options.config, options.overrides))
+    overrides = [*options.overrides, *ray_option.overrides(options, "compare")]
+    directory = compare.compare(load_compare_config(options.config, overrides))
     print(f"compare: {directory}")
 
 
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], None]]] = {
     "train": (_train_arguments, train),
+    "fetch": (fetch_command.describe_arguments, fetch_command.run),
     "prepare": (_prepare_arguments, _prepare),
+    "verify": (verify_command.describe_arguments, verify_command.run),
     "boxes": (boxes_command.describe_arguments, boxes_command.run),
     "evaluate": (_evaluate_arguments, _evaluate),
+    "predict": (predict_command.describe_arguments, predict_command.run),
+    "serve": (serve_command.describe_arguments, serve_command.run),
     "explain": (explain_command.describe_arguments, explain_command.run),
     "clusters": (cluster_command.describe_arguments, cluster_command.run),
     "embed": (embed.describe_arguments, embed.run),
     "repository": (repository_command.describe_arguments, repository_command.run),
     "attributes": (attribute_command.describe_arguments, attribute_command.run),
+    "report": (run_table_command.describe_arguments, run_table_command.run),
+    "export": (export_command.describe_arguments, export_command.run),
     "import-weights": (porting_command.describe_arguments, porting_command.run),
     "swarm-compare": (_swarm_compare_arguments, _swarm_compare),
+    "swarm-simulate": (simulation_command.describe_arguments, simulation_command.run),
+    "sweep": (sweep_command.describe_arguments, sweep_command.run),
     "lr-scan": (lr_scan.describe_arguments, lr_scan.run),
     "models": (_models_arguments, _models),
     "datasets": (_datasets_arguments, _datasets),
+    "inspect": (inspect_command.describe_arguments, inspect_command.run),
+    "doctor": (doctor_command.describe_arguments, doctor_command.run),
     "schema": (_schema_arguments, _schema),
 }

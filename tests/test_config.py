@@ -7,9 +7,11 @@ import pytest
 import yaml
 
 from keras_actrec import config
+from keras_actrec.config.fetch import load_fetch_config
 from keras_actrec.errors import UserError
 from keras_actrec.swarm.compare_settings import load_compare_config
 from keras_actrec.swarm.settings import load_swarm_config
+from keras_actrec.sweep.settings import load_sweep_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -111,6 +113,11 @@ def test_the_schema_describes_every_key() -> None:
 def test_every_shipped_configuration_is_valid(path: Path) -> None:
     kept = yaml.safe_load(path.read_text())
     assert "name" in kept
-    readers = {"compare": load_compare_config, "swarm": load_swarm_config}
+    readers = {
+        "compare": load_compare_config,
+        "swarm": load_swarm_config,
+        "fetch": load_fetch_config,
+        "sweep": load_sweep_config,
+    }
     read = next((read for section, read in readers.items() if section in kept), config.load_config)
     assert read(path).name == kept["name"]

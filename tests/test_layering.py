@@ -17,24 +17,45 @@ ALLOWED = {
     "backbones": {"layers", "errors", "files"},
     "models": {"layers", "backbones", "data.views"} | COMMON,
     "data": COMMON,
+    "cluster": COMMON,
+    "doctor": COMMON,
     "evaluation": {"models", "data"} | COMMON,
     "porting": {"models", "backbones", "layers"} | COMMON,
     "training": {"models", "backbones", "data", "losses", "evaluation"} | COMMON,
     "explain": {"models", "data", "evaluation"} | COMMON,
-    "serving": {"models", "data", "evaluation"} | COMMON,
-    "swarm": {"training", "data", "models", "backbones", "evaluation", "__version__", "cli"} | COMMON,
+    "sweep": {"training", "data", "evaluation", "swarm.launcher", "cluster", "web", "cli"} | COMMON,
+    "inspection": {"training", "data", "evaluation"} | COMMON,
+    # explain: overlays on the page; training.progress: the bar alone
+    "serving": {"models", "data", "evaluation", "explain", "training.progress", "web", "__version__"} | COMMON,
+    "web": COMMON,
+    "swarm": {"web", "cluster", "training", "data", "models", "backbones", "evaluation", "__version__", "cli"} | COMMON,
 }
 TENSORFLOW_ALLOWED = {
     "data/pipeline.py",
     "data/remote.py",
     "training/distribution.py",
+    "training/forming.py",
+    "training/hardware.py",
+    "training/multi_worker.py",
+    "training/semi_batches.py",
     "explain/gradients.py",
     "serving/export.py",
 }
 LIGHT_MODULES = ["keras_actrec", "keras_actrec.cli", "keras_actrec.config", "keras_actrec.data.manifest"]
+LIGHT_MODULES += ["keras_actrec.data.guarded", "keras_actrec.doctor.command"]
 SERVER_MODULES = [
     f"keras_actrec.swarm.{name}"
-    for name in ("coordinator", "store", "dashboard", "dynamics", "exchange", "launcher", "link", "serve")
+    for name in (
+        "coordinator",
+        "store",
+        "bucket_store",
+        "dashboard",
+        "dynamics",
+        "exchange",
+        "launcher",
+        "link",
+        "serve",
+    )
 ]
 """The server of a swarm holds no accelerator and starts at once, so it must not import Keras by any road."""
 
@@ -89,11 +110,14 @@ def test_no_asserts_in_the_library() -> None:
     assert not found
 
 
-@pytest.mark.parametrize("module", LIGHT_MODULES + SERVER_MODULES)
+@pytest.mark.parametrize(
+    "module", [*LIGHT_MODULES, *SERVER_MODULES, "keras_actrec.sweep.sweep", "keras_actrec.sweep.live"]
+)
 def test_light_modules_import_nothing_heavy(module: str) -> None:
     script = (
         f"import sys, {module}\n"
-        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'cv2', 'av', 'plotly', 'pandas', 'scipy', 'fiftyone'}\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'cv2', 'av', 'plotly', 'pandas', 'scipy', 'fiftyone', 'ray'}\n"
+        "heavy |= {'s3fs', 'botocore', 'aiohttp'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}

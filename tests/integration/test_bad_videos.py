@@ -92,9 +92,19 @@ training: {{epochs: 2, batch_size: 16, optimizer: {{name: adam, learning_rate: 0
 evaluation: {{probes: false, baseline: false}}
 """
     )
+    verified = command("-m", "keras_actrec", "verify", "--config", config)
+    assert verified.returncode == 3, verified.stderr[-4000:]
+    assert "200 of 220 clips can be read" in verified.stdout
+
     done = command("train.py", "--config", config)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     directory = Path(done.stdout.strip().splitlines()[-1].removeprefix("run: "))
+
+    assert "200 of 220 clips can be read (index, first, middle and last frame)" in done.stdout
+    assert "200 of 220 clips could be read; quarantine.json says why not the other 20" in done.stdout
+    counts = files.read_json(directory / "metrics.json")["coverage"]
+    assert (counts["clips"], counts["readable"]) == (220, 200)
+    assert files.read_json(directory / "verification.json")["decodable"] == 200
 
     entries = files.read_json(directory / "quarantine.json")
     assert {entry["path"] for entry in entries} == bad

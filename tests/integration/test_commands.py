@@ -11,6 +11,7 @@ from keras_actrec import files
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parent.parent.parent
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -94,17 +95,17 @@ def test_the_test_split_is_evaluated_to_the_same_number(
 
 
 def test_training_clips_are_refused_unless_allowed(
-    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Command
+    finished: tuple[Path, subprocess.CompletedProcess[str]], answer: Command
 ) -> None:
     directory, _ = finished
-    evaluate = ("-m", "keras_actrec", "evaluate", "--run", directory, "--split", "train")
-    refused = command(*evaluate)
+    evaluate = ("evaluate", "--run", directory, "--split", "train")
+    refused = answer(*evaluate)
     assert refused.returncode == 1
     assert "--allow-contaminated" in refused.stderr
-    other_fold = command("-m", "keras_actrec", "evaluate", "--run", directory, "data.fold=2")
+    other_fold = answer("evaluate", "--run", directory, "data.fold=2")
     assert other_fold.returncode == 1
     assert "--allow-contaminated" in other_fold.stderr
-    allowed = command(*evaluate, "--allow-contaminated")
+    allowed = answer(*evaluate, "--allow-contaminated")
     assert allowed.returncode == 0, allowed.stderr
     assert "contaminated" in allowed.stdout.lower()
     assert files.read_json(directory / "evaluation-train.json")["contaminated"] is True
@@ -115,27 +116,43 @@ def test_training_clips_are_refused_unless_allowed(
     [
         (("train.py", "--config", "nowhere.yaml"), "there is no configuration"),
         (("train.py", "--config", "configs/quickstart.yaml", "training.epoch=1"), "'epochs'"),
-        (("train.py", "--config", "configs/quickstart.yaml", "model.name=convnet_transfomer"), "'convnet_transformer'"),
         (("train.py", "--config", "configs/quickstart.yaml", "model.bakbone=tiny"), "'backbone'"),
-        (("train.py", "--config", "configs/quickstart.yaml", "data.source=folder", "data.root=nowhere"), "nowhere"),
-        (("train.py", "--config", "configs/quickstart.yaml", "--resume", "nowhere"), "nowhere"),
         (("train.py",), "--config"),
         (("-m", "keras_actrec", "trian"), "'train'"),
-        (("-m", "keras_actrec", "evaluate", "--run", "nowhere"), "nowhere"),
         (("-m", "keras_actrec", "models", "convnet_transfomer"), "'convnet_transformer'"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
     command: Command, tmp_path: Path, arguments: tuple[str, ...], expected: str
 ) -> None:
-    overrides = (f"output={tmp_path / 'runs'}",) if "configs/quickstart.yaml" in arguments else ()
-    done = command(*arguments, *overrides)
+    assert_one_line(command, tmp_path / "runs", arguments, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("train", "--config", "configs/quickstart.yaml", "model.name=convnet_transfomer"), "'convnet_transformer'"),
+        (("train", "--config", "configs/quickstart.yaml", "data.source=folder", "data.root=nowhere"), "nowhere"),
+        (("train", "--config", "configs/quickstart.yaml", "--resume", "nowhere"), "nowhere"),
+        (("evaluate", "--run", "nowhere"), "nowhere"),
+    ],
+)
+def test_so_is_one_that_is_seen_once_keras_is_there(
+    answer: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], expected: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert_one_line(answer, tmp_path / "runs", arguments, expected)
+
+
+def assert_one_line(run: Command, output: Path, arguments: tuple[str, ...], expected: str) -> None:
+    overrides = (f"output={output}",) if "configs/quickstart.yaml" in arguments else ()
+    done = run(*arguments, *overrides)
     assert done.returncode in {1, 2}
     complaint = done.stderr.strip().splitlines()[-1]
     assert complaint.startswith("error: ")
     assert expected in complaint
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "runs").exists()
+    assert not output.exists()
 
 
 def test_every_command_has_help_with_an_example(command: Command) -> None:

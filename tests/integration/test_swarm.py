@@ -52,7 +52,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> object:
 
 @pytest.mark.slow
 @pytest.mark.ci
-def test_a_swarm_from_the_command_to_the_table(swarm_config: Path, tmp_path: Path, command: Command) -> None:
+def test_a_swarm_from_the_command_to_the_table(swarm_config: Path, command: Command, answer: Command) -> None:
     done = command("swarm_server.py", "--config", swarm_config, "--particles", "2")
     assert done.returncode == 0, done.stderr
     swarm = SwarmDirectory.open(done.stdout.strip().splitlines()[-1].removeprefix("swarm: "))
@@ -62,7 +62,7 @@ def test_a_swarm_from_the_command_to_the_table(swarm_config: Path, tmp_path: Pat
     assert "round 3/3" in done.stdout
 
     assert (swarm.path / "best").resolve() == swarm.run(result["best"]).resolve()
-    again = command("-m", "keras_actrec", "evaluate", "--run", swarm.path / "best")
+    again = answer("evaluate", "--run", swarm.path / "best")
     assert again.returncode == 0, "the best model is an ordinary run directory"
     metrics = json.loads((swarm.path / "best" / "metrics.json").read_text())
     assert metrics["test"]["top1"] == result["particles"][result["best"]]["test_top1"]
@@ -156,10 +156,7 @@ def test_a_full_disk_stops_the_swarm_and_loses_nothing(swarm_config: Path, tmp_p
         shutil.copytree(next(output.glob("*/")), saved, symlinks=True)
     finally:
         subprocess.run(["umount", "-l", output], check=False)
-    quiet = tmp_path / "quiet"
-    quiet.mkdir()
-    undisturbed = chaos.finish(chaos.start(swarm_config, quiet, epochs), quiet)
-    assert chaos.outcome(saved) == chaos.outcome(undisturbed)
+    assert chaos.outcome(saved) == chaos.undisturbed(swarm_config, tmp_path, epochs)
 
 
 @pytest.mark.slow
@@ -167,7 +164,7 @@ def test_a_full_disk_stops_the_swarm_and_loses_nothing(swarm_config: Path, tmp_p
 def test_particles_started_by_hand(swarm_config: Path, tmp_path: Path) -> None:
     output = tmp_path / "hand"
     output.mkdir()
-    server = chaos.start(swarm_config, output, "swarm.launch=none")
+    server = chaos.start(swarm_config, output, "swarm.launcher=manual")
     text = output.with_suffix(".txt")
     lines = wait_for(lambda: [line for line in text.read_text().splitlines() if line.startswith("start ")])
     wait_for(lambda: len(text.read_text().split("start ")) == 3)
