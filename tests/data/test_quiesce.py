@@ -66,7 +66,7 @@ def test_a_worker_that_raises_is_counted_out() -> None:
         raise ZeroDivisionError
     begun = time.monotonic()
     workers.close()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 5
 
 
 def test_abandoned_iterators_leave_the_exit_code_alone(tmp_path: Path) -> None:

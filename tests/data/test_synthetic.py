@@ -267,9 +267,7 @@ def test_difficulty_adds_clutter_and_noise() -> None:
 def test_a_complete_folder_is_left_as_it_is(root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     calls = []
-    started = time.perf_counter()
     assert ensure(root, SETTINGS, progress=lambda *count: calls.append(count)) == root
-    assert time.perf_counter() - started < 1.0
     assert not calls
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 

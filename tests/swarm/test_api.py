@@ -203,6 +203,13 @@ def test_a_particle_whose_server_is_gone_says_so_once_and_ends(coordinator: Coor
     assert time.monotonic() - began < 5
 
 
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_pause_holds_the_particle_and_is_not_counted_as_training(coordinator: Coordinator) -> None:
     swarm = coordinator.swarm
     config = swarm.config.swarm.model_copy(update={"heartbeat_sec": 0.02})
@@ -213,7 +220,7 @@ def test_a_pause_holds_the_particle_and_is_not_counted_as_training(coordinator: 
         pulse.sign = Sign(Phase.TRAINING, 1, 2, 9)
         coordinator.pause()
         pulse.start()
-        time.sleep(0.3)
+        until(lambda: pulse._command is Command.PAUSE)
         timer = threading.Timer(0.5, coordinator.resume)
         timer.start()
         began = time.monotonic()
@@ -222,7 +229,7 @@ def test_a_pause_holds_the_particle_and_is_not_counted_as_training(coordinator: 
         assert pulse.paused_sec > 0.3
         assert pulse.sign == Sign(Phase.TRAINING, 1, 2, 9)
         coordinator.stop()
-        time.sleep(0.3)
+        until(lambda: pulse._command is Command.STOP)
         with pytest.raises(StopRequestedError):
             pulse.obey()
         timer.join()
@@ -324,7 +331,7 @@ def test_a_sign_of_life_that_hangs_is_repeated_before_the_server_thinks_that_nob
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http" and scope["path"].endswith("alive") and hanging:
                 hanging.pop()
-                await asyncio.sleep(3)
+                await asyncio.sleep(10)
             await self._app(scope, receive, send)
 
     with serving(coordinator, TOKEN, Hanging):
@@ -332,5 +339,5 @@ def test_a_sign_of_life_that_hangs_is_repeated_before_the_server_thinks_that_nob
         link.join()
         began = time.monotonic()
         assert link.alive(Sign(Phase.TRAINING, 1)) is Command.RUN
-        assert time.monotonic() - began < 2.9
+        assert time.monotonic() - began < 4, "the server would have given it up"
         link.close()

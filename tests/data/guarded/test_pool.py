@@ -101,13 +101,14 @@ def test_bad_files_among_many_cost_only_themselves(pool: Pool) -> None:
 
 
 def test_who_does_not_wait_is_told_that_all_are_busy(pool: Pool) -> None:
-    slow = Limits(seconds=2)
+    slow = Limits(seconds=5)
     threads = [threading.Thread(target=reason, args=(pool, "hang", slow), daemon=True) for _ in range(pool.workers)]
     for thread in threads:
         thread.start()
-    time.sleep(0.3)
     with pytest.raises(BusyError, match="all 2 decoders are busy"):
-        pool.run("standins:echo", "clip.mp4", wait_sec=0.1)
+        for _ in range(30):  # until both threads have come to their decoders
+            pool.run("standins:echo", "clip.mp4", wait_sec=0.1)
+            time.sleep(0.1)
     for thread in threads:
         thread.join(30)
     assert still_works(pool)
