@@ -25,7 +25,7 @@ log=$(mktemp "${SLURM_SUBMIT_DIR:-.}/swarm-${SLURM_JOB_ID:-0}-server-XXXXXX.txt"
 token=$(head -c 24 /dev/urandom | base64 | tr -d '/+=')
 
 # The address of the server is told to the particles by server.json in the swarm's directory.
-"$python" -u swarm_server.py --config "$config" --particles "$particles" "$@" --resume \
+"$python" -u swarm_server.py --config "$config" --particles "$particles" --resume latest "$@" \
   swarm.launcher=manual swarm.host=0.0.0.0 swarm.port=0 swarm.token="$token" >"$log" 2>&1 &
 server=$!
 players=
@@ -60,7 +60,7 @@ srun --ntasks="$particles" --kill-on-bad-exit=0 bash -c '
     code=0
     "$python" -m keras_actrec.swarm.particle --swarm "$directory" --particle "$((SLURM_PROCID + 1))" \
       --workers "$workers" || code=$?
-    # 0: finished; 1: it has said why it cannot go on, or was stopped; else it was killed
+    # 0: finished; 1: it has said why it cannot go on, or was stopped; else it was killed, or memory or a disk failed
     [ "$code" -le 1 ] && exit "$code"
     sleep $((5 * attempt))
   done

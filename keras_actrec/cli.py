@@ -34,6 +34,7 @@ from keras_actrec.training import boxes_command, embed, fetch_command, repositor
 
 DESCRIPTION = "Recognise human actions in videos with Keras: train, evaluate, prepare data."
 INTERRUPTED = 128 + signal.SIGINT
+_OVERRIDE = re.compile(r"[a-zA-Z_][\w.]*=")
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,6 +46,16 @@ class Parser(argparse.ArgumentParser):
         told, _, choices = message.partition(" (choose from ")
         hint = did_you_mean(choice, re.findall(r"[\w-]+", choices)) if choice else ""
         self.exit(2, f"error: {told}.{hint} See {self.prog} --help.\n")
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; `key=value` may stand before, between and after options, where argparse takes the first group only."""
+        found, rest = super().parse_known_args(args, namespace)
+        if hasattr(found, "overrides"):
+            found.overrides = [*found.overrides, *filter(_OVERRIDE.match, rest)]
+            rest = [one for one in rest if not _OVERRIDE.match(one)]
+        return found, rest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,10 +13,14 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def publish(target: str | os.PathLike[str]) -> Iterator[Path]:
+def publish(target: str | os.PathLike[str], mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success sync it and rename it onto `target`, on failure remove it.
 
     The temporary file keeps the target's suffix, because writers such as Keras choose the format by it.
+
+    Args:
+        target: the file.
+        mode: who may do what with it; None: as with any new file of this process.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +30,7 @@ def publish(target: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         temporary.replace(target)
         _sync(target.parent)
     finally:

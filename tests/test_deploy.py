@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +104,7 @@ def test_a_slurm_job_runs_a_swarm(tiny_config: Path, tmp_path: Path) -> None:
     (tools / "srun").write_text(SRUN)
     (tools / "srun").chmod(0o755)
     text = tiny_config.read_text().replace("ema: 0.9", "momentum: 0.9")
-    config.write_text(f"{text}output: {output}\nswarm: {{learning_rates: [0.003, 0.001], heartbeat_sec: 0.3}}\n")
+    config.write_text(f"{text}swarm: {{learning_rates: [0.003, 0.001], heartbeat_sec: 0.3, silence_sec: 15}}\n")
     environment = {
         **os.environ,
         "PATH": f"{tools}:{os.environ['PATH']}",
@@ -110,9 +113,37 @@ def test_a_slurm_job_runs_a_swarm(tiny_config: Path, tmp_path: Path) -> None:
         "SLURM_CPUS_PER_TASK": "1",
         "SLURM_SUBMIT_DIR": str(tmp_path),
     }
-    job = [DEPLOY / "slurm-swarm.sh", config]
-    done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "best: " in done.stdout
+    job = [DEPLOY / "slurm-swarm.sh", config, f"output={output}", "seed=5"]
+    running = subprocess.Popen(
+        job,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        kill_a_particle(output)
+        told, _ = running.communicate(timeout=600)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 0, told
+    assert "best: " in told
+    assert "If it has ended, this process takes its place" in told
     (swarm,) = output.glob("*/result.json")
     assert len(json.loads(swarm.read_text())["particles"]) == 2
+
+
+def kill_a_particle(output: Path) -> None:
+    """Kill the process of the second particle, as a machine without memory would, once it has begun to train."""
+    deadline = time.monotonic() + 300
+    while not (found := list(output.glob("*/particles/particle-2/history.csv"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+            if str(found[0].parents[2]) in words and words[words.index("--particle") + 1] == "2" and "-m" in words:
+                os.kill(int(entry.name), signal.SIGKILL)

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query
 from pydantic import BaseModel
 
 from keras_actrec.errors import UserError
-from keras_actrec.swarm.coordinator import Coordinator, LeaveRequest
-from keras_actrec.swarm.state import Move, Phase, Publication, Sign, from_json, to_json
+from keras_actrec.swarm.coordinator import Coordinator, LeaveRequest, OccupiedError
+from keras_actrec.swarm.state import OCCUPIED, Move, Phase, Publication, Sign, from_json, to_json
 from keras_actrec.swarm.store import StorageFullError
 
 LOOK_SEC = 0.01
@@ -129,6 +129,8 @@ def create_router(coordinator: Coordinator, token: str) -> APIRouter:
         except StorageFullError as error:
             coordinator.stop(str(error))
             raise HTTPException(503, str(error)) from None
+        except OccupiedError as error:
+            raise HTTPException(OCCUPIED, str(error)) from None
         except UserError as error:
             raise HTTPException(409, str(error)) from None
 

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -31,12 +32,25 @@ ABANDONED_SEC = 3600.0
 LOCK_SEC = 600.0
 """After so long a process does not wait any more for another one that fetches the same file."""
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
+_HALF_WRITTEN = re.compile(r"\.\d+-[0-9a-f]{16}\.safetensors")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def usual_folder() -> Path:
-    """Return the folder that is used where none is configured: home directories are often not of this machine."""
-    return Path(tempfile.gettempdir()) / f"keras_actrec-{os.getuid()}" / "positions"
+    """Return the folder that is used where none is configured: home directories are often not of this machine.
+
+    It lies in a folder that everybody may write, so what lies there already must be this user's own.
+
+    Raises:
+        UserError: somebody else has put something there, which may lead anywhere.
+    """
+    own = Path(tempfile.gettempdir()) / f"keras_actrec-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        own.mkdir(mode=0o700)
+    status = own.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise UserError(f"{own} is not a folder of this user; set swarm.cache to one of your own")
+    return own / "positions"
 
 
 class Cache:
@@ -172,7 +186,7 @@ class Cache:
                     status = path.stat()
                     if _NAME.fullmatch(path.name):
                         found.append((status.st_atime, status.st_size, path))
-                    elif path.suffix == ".safetensors" and now - status.st_mtime > ABANDONED_SEC:
+                    elif _HALF_WRITTEN.fullmatch(path.name) and now - status.st_mtime > ABANDONED_SEC:
                         path.unlink()
             total = sum(size for _, size, _ in found)
             for asked_at, size, path in sorted(found):

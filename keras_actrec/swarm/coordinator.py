@@ -14,10 +14,10 @@ from typing import Any
 from keras_actrec import files
 from keras_actrec.errors import UserError
 from keras_actrec.swarm import barrier, table
-from keras_actrec.swarm.barrier import Patience
 from keras_actrec.swarm.directory import SwarmDirectory
 from keras_actrec.swarm.launcher import Launcher
-from keras_actrec.swarm.players import Player, describe
+from keras_actrec.swarm.open_rounds import OpenRounds
+from keras_actrec.swarm.players import OUT, Player, describe
 from keras_actrec.swarm.settings import name_of
 from keras_actrec.swarm.state import Command, Move, Phase, Publication, Sign, Standing
 from keras_actrec.swarm.store import StorageFullError, Store
@@ -25,12 +25,17 @@ from keras_actrec.swarm.store import StorageFullError, Store
 OVER = frozenset({Standing.STOPPED, Standing.FINISHED, Standing.FAILED})
 STOP_SEC = 30.0
 """Time that particles have to end in order before they are killed."""
+LEFT_BEHIND = "had failed, and cannot take part again: what it needs of its last round was removed since."
 PROGRESS_SEC = 5.0
 """Time between two lines about the preparation of the data."""
 
 
 class RefusedError(UserError):
-    """A request that does not fit: an unknown particle, or one that another process plays."""
+    """A request that does not fit: an unknown particle, or one that cannot take part any more."""
+
+
+class OccupiedError(RefusedError):
+    """Another process plays this particle, or did so a moment ago."""
 
 
 class Coordinator:
@@ -63,10 +68,11 @@ class Coordinator:
         self._rounds = self.config.training.epochs
         self._failure: str | None = None
         self._asked_to_stop = 0.0
-        self._first: dict[int, float] = {}
+        self._paused_at = 0.0
         self._progress, self._progress_due = "", self._clock() + PROGRESS_SEC
+        self._oldest = self.store.journal.get("oldest", 1)
         self._players = [self._recall(index) for index in range(self.config.swarm.particles)]
-        self._patience = Patience(self.config.swarm.straggler == "go_on", self.config.swarm.deadline_sec)
+        self._open = OpenRounds(self.config, self.store.journal, clock)
         self._started_at = self.store.journal.get("started_at") or time.time()
         self.store.journal.set("started_at", self._started_at)
         self._said = self._rounds_done()
@@ -77,6 +83,9 @@ class Coordinator:
         """Start the particles that have not finished."""
         with self._lock:
             self.standing = Standing.RUNNING
+            for player in self._players:
+                if player.phase is Phase.FAILED:
+                    self._note("warning", player.message, player.index)
             for player in filter(lambda player: player.active, self._players):
                 player.seen = self._clock()
                 self._launch(player)
@@ -85,7 +94,7 @@ class Coordinator:
         """Let the particles rest after the batch that they are at."""
         with self._lock:
             if self.standing is Standing.RUNNING:
-                self.standing = Standing.PAUSED
+                self.standing, self._paused_at = Standing.PAUSED, self._clock()
                 self._note("info", "paused")
 
     def resume(self) -> None:
@@ -93,6 +102,7 @@ class Coordinator:
         with self._lock:
             if self.standing is Standing.PAUSED:
                 self.standing = Standing.RUNNING
+                self._open.rested(self._clock() - self._paused_at)
                 self._note("info", "continued")
 
     def stop(self, failure: str | None = None) -> None:
@@ -123,12 +133,19 @@ class Coordinator:
     # what particles tell
 
     def join(self, index: int, name: str, pid: int, host: str) -> dict[str, Any]:
-        """A process plays a particle from now on; one that played it before is told to leave."""
+        """A process plays a particle from now on; one that played it before is told to leave.
+
+        Raises:
+            OccupiedError: that one has not been silent for long enough, and was started by hand as well.
+            RefusedError: there is no such particle, or the others have gone on too far without it.
+        """
         with self._lock:
             player = self._player(index)
+            if player.phase is Phase.FAILED and self._left_behind(index):
+                raise RefusedError(f"{name_of(index)} {LEFT_BEHIND}")
             busy = player.joined and player.player != name and self._silent_sec(player) < self._silence_sec
             if busy and self.launcher is None:
-                raise RefusedError(f"{name_of(index)} is being played by process {player.pid} on {player.host}.")
+                raise OccupiedError(f"{name_of(index)} is being played by process {player.pid} on {player.host}.")
             player.player, player.pid, player.host, player.joined = name, pid, host, True
             player.message = None
             self._heard(player, player.phase if player.phase is Phase.FINISHED else Phase.STARTING)
@@ -153,7 +170,7 @@ class Coordinator:
             committed = self.store.journal.add_publication(publication)
             player.deaths = 0
             self._heard(player, Phase.WAITING)
-            self._first.setdefault(publication.round, self._clock())
+            self._open.began(publication.round)
             self._close_rounds()
             self._prune()
             self._tell_rounds()
@@ -239,9 +256,7 @@ class Coordinator:
 
     def _restart(self, player: Player, reason: str, is_fault: bool = True) -> None:
         if self.launcher is None:
-            if player.phase is not Phase.LOST:
-                player.phase, player.message = Phase.LOST, reason
-                self._note("warning", f"lost: {reason}; start it again by hand", player.index)
+            self._lose(player, reason)
             return
         self.launcher.kill(player.index)
         player.deaths += is_fault
@@ -251,6 +266,17 @@ class Coordinator:
         player.restarts += 1
         self._note("warning", f"{reason}; started again from its last committed round", player.index)
         self._launch(player)
+
+    def _lose(self, player: Player, reason: str) -> None:
+        """A particle that was started by hand is waited for, but not for ever once it is the only one left."""
+        if player.phase is not Phase.LOST:
+            player.phase, player.message = Phase.LOST, reason
+            self._note("warning", f"lost: {reason}; start it again by hand", player.index)
+        others = {other.phase for other in self._players if other is not player}
+        alone = Phase.FINISHED in others and others <= OUT | {Phase.LOST}
+        if alone and self._silent_sec(player) > self.config.swarm.server_sec:
+            player.phase, player.message = Phase.FAILED, "it has not come back, and all others have finished"
+            self._note("error", player.message, player.index)
 
     def _launch(self, player: Player) -> None:
         player.phase, player.joined, player.player, player.seen = Phase.STARTING, False, None, self._clock()
@@ -269,31 +295,21 @@ class Coordinator:
         self._close_rounds()
 
     def _close_rounds(self) -> None:
-        """Close each open round that all have published, or whose deadline has passed."""
+        """Close each open round that all have published; or whose deadline has passed, if they were let to work."""
         active = [player.index for player in self._players if player.active]
-        for number in self._open_rounds():
-            published = self.store.journal.published(number)
-            began = self._first.setdefault(number, self._clock()) if published else self._clock()
-            members = barrier.members(active, published, self._clock() - began, self._patience)
-            if members is None:
-                return
-            late = [name_of(particle) for particle in active if particle not in members]
+        for number, members, late in self._open.due(active, deadlines=self.standing is Standing.RUNNING):
             if late:
-                self._note("warning", f"round {number} goes on without {', '.join(late)}")
+                self._note("warning", f"round {number} goes on without {', '.join(map(name_of, late))}")
             self.store.journal.close_round(number, members)
-
-    def _open_rounds(self) -> range:
-        """Return the rounds that somebody may wait for: after the warm-up, before the last, not closed yet."""
-        first = self.config.swarm.warmup_rounds + 1
-        while first < self._rounds and self.store.journal.members(first) is not None:
-            first += 1
-        return range(first, self._rounds if self.config.swarm.dynamic != "none" else first)
 
     def _prune(self) -> None:
         journal = self.store.journal
         last = {player.index: journal.last_round(player.index) for player in self._players}
         active = [player.index for player in self._players if player.active]
         oldest = barrier.oldest_needed(active, last)
+        if oldest > self._oldest:
+            self.store.journal.set("oldest", oldest)
+            self._oldest = oldest
         rounds = range(oldest, self._rounds + 1)
         recent = [publication for number in rounds for publication in journal.published(number).values()]
         self.store.prune(oldest, barrier.best_needed(recent, oldest))
@@ -383,7 +399,13 @@ class Coordinator:
         player = Player(index, round=self.store.journal.last_round(index), host=known.get("host"))
         if known.get("result"):
             player.result, player.phase = known["result"], Phase.FINISHED
+        elif self._left_behind(index):
+            player.phase, player.message = Phase.FAILED, f"it {LEFT_BEHIND}"
         return player
+
+    def _left_behind(self, index: int) -> bool:
+        """Whether positions that a particle would have to read were removed, as it had failed."""
+        return max(self.store.journal.last_round(index), 1) < self._oldest
 
     def _player(self, index: int) -> Player:
         if not 0 <= index < len(self._players):

@@ -80,9 +80,13 @@ class SwarmDirectory:
             UserError: there is no swarm at `path`.
         """
         path = Path(path)
-        if not (path / "config.yaml").is_file():
+        file = path / "config.yaml"
+        if not file.is_file():
             raise UserError(f"{path} is no swarm directory: expected a config.yaml in it.")
-        return cls(path, load_swarm_config(path / "config.yaml"))
+        config = load_swarm_config(file)
+        if "swarm" not in config.model_fields_set:
+            raise UserError(f"{path} is no swarm directory: it belongs to a training of its own, by train.py.")
+        return cls(path, config)
 
     @classmethod
     def resume(cls, which: str, config: SwarmConfig) -> SwarmDirectory | None:
@@ -105,6 +109,7 @@ class SwarmDirectory:
             raise UserError(f"{found.path} was started with another configuration; use the same, or a new swarm.")
         swarm = cls(found.path, config)
         swarm.lock()
+        _write_config(config, swarm.path / "config.yaml")  # particles read today's operational settings there
         return swarm
 
     @classmethod
@@ -169,10 +174,8 @@ class SwarmDirectory:
 
     def publish_server(self, url: str, token: str) -> None:
         """Tell particles where the server is; only the owner may read the token."""
-        with files.publish(self.server_file) as temporary:
+        with files.publish(self.server_file, mode=0o600) as temporary:
             temporary.write_text(json.dumps({"url": url, "token": token, "pid": os.getpid()}), encoding="utf-8")
-            temporary.chmod(0o600)
-        self.server_file.chmod(0o600)
 
     def read_server(self) -> dict[str, Any] | None:
         """Return {"url", "token", "pid"}; None while there is no server, or where a network shows half of the file."""

@@ -71,6 +71,7 @@ class LocalLauncher:
         self._workers = workers
         self._gpus = gpus
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._killed: set[int] = set()
 
     def start(self, particle: int) -> int:
         """Start a particle's process and return its number."""
@@ -103,13 +104,18 @@ class LocalLauncher:
         return process is not None and process.poll() is None
 
     def kill(self, particle: int) -> None:
-        """End a particle's process at once, a stopped one too, and wait for its end."""
+        """End a particle's process at once, a stopped one too, with all that it has started, and wait for its end.
+
+        Once only: the number of a group that is gone may be another one's by now.
+        """
         process = self._processes.get(particle)
-        if process is None:
+        if process is None or process.pid in self._killed or process.poll() == 0:
             return
-        with contextlib.suppress(ProcessLookupError):
+        self._killed.add(process.pid)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(KILL_SEC)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a disk; nothing more can be done
+            process.wait(KILL_SEC)
 
     def kill_all(self) -> None:
         """End all processes at once."""
@@ -142,8 +148,9 @@ def environment(particle: int, gpus: int) -> dict[str, str]:
     changes = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
     }
-    if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        changes["CUDA_VISIBLE_DEVICES"] = str(particle % gpus)
+    if gpus:
+        listed = (_visible_gpus() or [str(number) for number in range(gpus)])[:gpus]
+        changes["CUDA_VISIBLE_DEVICES"] = listed[particle % len(listed)]
     return {**os.environ, **changes}
 
 
@@ -153,10 +160,17 @@ def count_gpus(devices: str) -> int:
     Args:
         devices: "auto" deals out when there are several, "one_each" always, "shared" puts all on the first.
     """
-    found = _nvidia_gpus()
+    visible = _visible_gpus()
+    found = _nvidia_gpus() if visible is None else len(visible)
     if devices == "shared":
         return min(found, 1)
     return found if devices == "one_each" or found > 1 else 0
+
+
+def _visible_gpus() -> list[str] | None:
+    """Return the GPUs that the user, or SLURM, has left to this process; None where nothing is said."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if listed is None else [name for name in listed.split(",") if name.strip() not in ("", "-1")]
 
 
 def _nvidia_gpus() -> int:
@@ -198,7 +212,7 @@ def end_leftovers(swarm: SwarmDirectory, hosts: dict[int, str | None]) -> list[i
             lock.acquire()
         except HeldError as error:
             if error.holder:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(error.holder, signal.SIGKILL)
                 ended.append(error.holder)
         finally:

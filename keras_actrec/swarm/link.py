@@ -21,7 +21,7 @@ import httpx
 
 from keras_actrec.errors import StopRequestedError, UserError
 from keras_actrec.swarm.directory import SwarmDirectory
-from keras_actrec.swarm.state import Command, Move, Publication, Sign, from_json, to_json
+from keras_actrec.swarm.state import OCCUPIED, Command, Move, Publication, Sign, from_json, to_json
 
 CONNECT_SEC, ANSWER_SEC = 10.0, 30.0
 """Longest time that a connection, and an answer, may take."""
@@ -35,6 +35,10 @@ token, and server.json tells it soon."""
 
 class LeaveError(UserError):
     """Another process plays this particle now."""
+
+
+class OccupiedError(UserError):
+    """Another process plays this particle, or did so a moment ago."""
 
 
 class FinishedError(UserError):
@@ -62,8 +66,27 @@ class Link:
         self._client = httpx.Client(timeout=httpx.Timeout(ANSWER_SEC, connect=CONNECT_SEC), trust_env=False)
 
     def join(self) -> dict[str, Any]:
-        """Tell that this process plays the particle; return what the server knows of it."""
-        return self._ask("POST", "join", {"pid": os.getpid(), "host": socket.gethostname()})
+        """Tell that this process plays the particle; return what the server knows of it.
+
+        Who started particles by hand may start one again that was killed. The server cannot see its end, so this waits
+        until it has been silent for long enough.
+
+        Raises:
+            OccupiedError: it lives.
+        """
+        silence_sec, told = self._swarm.config.swarm.silence_sec, False
+        deadline = time.monotonic() + silence_sec + 2 * LAST_PAUSE_SEC
+        while True:
+            try:
+                return self._ask("POST", "join", {"pid": os.getpid(), "host": socket.gethostname()})
+            except OccupiedError as error:
+                if time.monotonic() > deadline:
+                    raise
+                if not told:
+                    print(f"{error} If it has ended, this process takes its place in {silence_sec:.0f} s.", flush=True)
+                    told = True
+            self._ended()
+            time.sleep(min(LAST_PAUSE_SEC, silence_sec / 4))
 
     def alive(self, sign: Sign) -> Command:
         """Give a sign of life and return what to do.
@@ -158,6 +181,8 @@ class Link:
             raise _BusyError(f"the server answers {response.status_code}")
         if response.status_code == 410:
             raise LeaveError("another process plays this particle now; this one ends.")
+        if response.status_code == OCCUPIED:
+            raise OccupiedError(f"the server refuses: {_detail(response)}")
         if response.status_code >= 400:
             raise UserError(f"the server refuses: {_detail(response)}")
         try:

@@ -14,6 +14,7 @@ import shutil
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 EXACT = "exact"
 """Folder in a particle's run directory for its exact positions, where others get rounded ones."""
+CRASHED = 70
+"""Exit code after a defect, or when memory, a disk or a network failed; 1: it has said why it cannot go on."""
 LOCK_SEC = 300.0
 """A process that is being killed may hold the run's lock for a moment, one on a machine that was cut off longer."""
 
@@ -54,7 +57,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, metavar="PID", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     share_cores(options.workers)
-    return cli.leave(cli.guard(lambda: play(options)))
+    return cli.leave(played(options))
+
+
+def played(options: argparse.Namespace) -> int:
+    """Play a particle and return the exit code: `CRASHED` where it makes sense to start the same command again."""
+    broken = []
+
+    def action() -> None:
+        try:
+            play(options)
+        except OSError:  # a disk or a network that failed; the server has not been told
+            broken.append(True)
+            raise
+
+    try:
+        code = cli.guard(action)
+    except Exception:
+        traceback.print_exc()
+        return CRASHED
+    return CRASHED if broken else code
 
 
 def share_cores(workers: int) -> None:

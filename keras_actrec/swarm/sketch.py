@@ -87,10 +87,8 @@ class Projection:
         for piece, random in zip(pieces, self._draws(), strict=False):
             whole = -(-len(piece) // m) * m
             scratch[len(piece) : whole] = 0
-            if signed:
-                np.multiply(piece, _signs(random, len(piece)), out=scratch[: len(piece)])
-            else:
-                scratch[: len(piece)] = piece
+            signs = _signs(random, len(piece))  # drawn in any case: the turns come after them
+            np.multiply(piece, signs if signed else 1, out=scratch[: len(piece)])
             twice[:] = 0  # a row that is turned goes beyond the end, and is put back below
             for row, turn in zip(scratch[:whole].reshape(-1, m), random.integers(m, size=whole // m), strict=True):
                 twice[turn : turn + m] += row

@@ -10,6 +10,8 @@ import pydantic
 
 from keras_actrec.errors import UserError
 
+OCCUPIED = 423
+"""The server's answer to who wants to play a particle that another process plays (HTTP: locked)."""
 _STRICT = pydantic.ConfigDict(extra="forbid")
 
 

@@ -142,10 +142,11 @@ def open_store(swarm: Path, settings: SwarmSection, *, with_journal: bool) -> St
     from keras_actrec.swarm.cache import Cache, usual_folder
 
     journal = Journal(swarm / JOURNAL) if with_journal else None
+    name = swarm.absolute().name  # "." has none
     limit_bytes = round(settings.cache_gb * GIGABYTE)
     try:
         if settings.store is None or not settings.store.startswith("s3://"):
-            folder = swarm if settings.store is None else Path(settings.store) / swarm.name
+            folder = swarm if settings.store is None else Path(settings.store) / name
             cache = Cache(settings.cache, limit_bytes) if settings.cache else None
             return DirectoryStore(
                 folder,
@@ -158,7 +159,7 @@ def open_store(swarm: Path, settings: SwarmSection, *, with_journal: bool) -> St
         from keras_actrec.swarm.bucket import Bucket
         from keras_actrec.swarm.bucket_store import BucketStore
 
-        bucket = Bucket(f"{settings.store.rstrip('/')}/{swarm.name}", settings.store_sec)
+        bucket = Bucket(f"{settings.store.rstrip('/')}/{name}", settings.store_sec)
         cache = Cache(settings.cache or usual_folder(), limit_bytes)
         return BucketStore(bucket, cache, journal, settings.store_sec, settings.exchange)
     except BaseException:

@@ -7,7 +7,7 @@ import importlib.util
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for tests_support.py and its l
 
 if TYPE_CHECKING:
     from bad_s3 import BadServer
+    from world import World
 
     from keras_actrec.swarm.bucket import Bucket
     from keras_actrec.swarm.bucket_store import BucketStore
@@ -88,3 +89,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"mounting a file system is not permitted here: {done.stderr.strip()}")
     yield path
     subprocess.run(["umount", "-l", path], check=True)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Callable[..., World]:
+    """Make a swarm whose clock, processes and store the test controls."""
+    from world import World
+
+    return lambda **options: World(tmp_path, **options)

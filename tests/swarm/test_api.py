@@ -19,12 +19,13 @@ from tests_support import move, publication
 
 from keras_actrec.config import parse_config
 from keras_actrec.errors import StopRequestedError, UserError
+from keras_actrec.swarm import link as link_module
 from keras_actrec.swarm.api import create_router
 from keras_actrec.swarm.bucket import StoreError
 from keras_actrec.swarm.coordinator import Coordinator
 from keras_actrec.swarm.directory import SwarmDirectory
 from keras_actrec.swarm.journal import StorageFullError
-from keras_actrec.swarm.link import LeaveError, Link, stop_requested
+from keras_actrec.swarm.link import LeaveError, Link, OccupiedError, stop_requested
 from keras_actrec.swarm.particle import Pulse
 from keras_actrec.swarm.settings import SwarmConfig
 from keras_actrec.swarm.state import Command, Phase, Sign, to_json
@@ -161,6 +162,31 @@ def test_a_server_that_stays_away_is_given_up_with_a_sentence(coordinator: Coord
     with pytest.raises(UserError, match=r"has not answered for 0 s .* --resume"):
         link.join()
     link.close()
+
+
+def test_who_takes_the_place_of_a_killed_process_waits_until_it_is_silent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator = make(tmp_path, silence_sec=0.5)
+    with serving(coordinator, TOKEN):
+        killed, new = Link(coordinator.swarm, 0, 30), Link(coordinator.swarm, 0, 30)
+        killed.join()
+        assert new.join() == {"last_round": 0}
+        assert new.alive(Sign(Phase.TRAINING, 1)) is Command.RUN
+        killed.close(), new.close()
+    assert capsys.readouterr().out.count("If it has ended, this process takes its place") == 1
+
+
+def test_who_wants_the_place_of_one_that_lives_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "LAST_PAUSE_SEC", 0.05)
+    coordinator = make(tmp_path, silence_sec=0.5)
+    with serving(coordinator, TOKEN):
+        alive, new = Link(coordinator.swarm, 0, 30), Link(coordinator.swarm, 0, 30)
+        alive.join()
+        monkeypatch.setattr(coordinator, "_silent_sec", lambda player: 0.0)
+        with pytest.raises(OccupiedError, match="being played by process"):
+            new.join()
+        alive.close(), new.close()
 
 
 def test_leaving_stopping_and_refusals_reach_the_particle(coordinator: Coordinator) -> None:

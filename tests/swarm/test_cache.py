@@ -121,13 +121,27 @@ def test_what_was_just_asked_for_stays_even_beyond_the_limit(tmp_path: Path) -> 
 
 def test_what_killed_processes_left_is_removed_after_a_while(tmp_path: Path) -> None:
     source, cache = Source(), Cache(tmp_path, 10**9)
-    old, young, foreign = (tmp_path / name for name in (".1-aa.safetensors", ".1-bb.safetensors", "notes.txt"))
-    for path in (old, young, foreign):
+    with cache.scratch() as scratch:
+        half, theirs = scratch.name, ("my-model.safetensors", "notes.txt")
+    old, young, *foreign = (tmp_path / name for name in (half, half.replace("-", "0-"), *theirs))
+    for path in (old, young, *foreign):
         path.write_bytes(b"half")
-    os.utime(old, (0, time.time() - 2 * module.ABANDONED_SEC))
-    os.utime(foreign, (0, 0))
+    for path in (old, *foreign):
+        os.utime(path, (0, time.time() - 2 * module.ABANDONED_SEC))
     source.get(cache, 1)
-    assert [path.exists() for path in (old, young, foreign)] == [False, True, True]
+    assert [path.exists() for path in (old, young, *foreign)] == [False, True, True, True]
+
+
+def test_a_link_that_somebody_has_laid_where_all_may_write_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert module.usual_folder().parent.stat().st_mode & 0o777 == 0o700
+    module.usual_folder().parent.rmdir()
+    (tmp_path / "precious").mkdir()
+    (tmp_path / f"keras_actrec-{os.getuid()}").symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match="is not a folder of this user"):
+        module.usual_folder()
 
 
 def test_on_a_full_disk_old_positions_make_room(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

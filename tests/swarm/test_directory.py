@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_actrec.config import parse_config
+from keras_actrec import files
+from keras_actrec.config import parse_config, save_config
 from keras_actrec.errors import UserError
 from keras_actrec.locking import HeldError, Lock
 from keras_actrec.swarm import launcher
@@ -44,6 +45,7 @@ def test_operational_settings_may_change_what_is_learnt_may_not(tmp_path: Path) 
     changed = make_config(tmp_path, c1=0.25, silence_sec=7, port=1234, launcher="manual")
     resumed = SwarmDirectory.resume(str(swarm.path), changed)
     assert resumed.config.swarm.silence_sec == 7
+    assert SwarmDirectory.open(swarm.path).config.swarm.silence_sec == 7, "particles read them there"
     resumed.close()
     with pytest.raises(UserError, match="another configuration"):
         SwarmDirectory.resume(str(swarm.path), make_config(tmp_path, c1=0.5))
@@ -68,12 +70,31 @@ def test_no_swarm_there(tmp_path: Path) -> None:
         SwarmDirectory.open(tmp_path)
 
 
+def test_a_training_of_its_own_is_never_taken_for_a_swarm(tmp_path: Path) -> None:
+    run = tmp_path / "run-20250101-120000-1a2b3c"
+    run.mkdir()
+    save_config(parse_config({"output": str(tmp_path)}), run / "config.yaml")
+    config = parse_config({"output": str(tmp_path)}, kind=SwarmConfig)
+    assert SwarmDirectory.resume("latest", config) is None
+    with pytest.raises(UserError, match=r"a training of its own, by train\.py"):
+        SwarmDirectory.resume(str(run), config)
+
+
 def test_the_token_of_the_server_is_for_its_owner(tmp_path: Path) -> None:
     swarm = SwarmDirectory.create(make_config(tmp_path))
     assert swarm.read_server() is None
     swarm.publish_server("http://127.0.0.1:1", "secret")
     assert swarm.read_server()["token"] == "secret"
     assert swarm.server_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_nobody_else_could_ever_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swarm, modes = SwarmDirectory.create(make_config(tmp_path)), []
+    monkeypatch.setattr(
+        files, "_sync", lambda _: modes.extend(path.stat().st_mode & 0o777 for path in swarm.path.glob("*server*.json"))
+    )
+    swarm.publish_server("http://127.0.0.1:1", "secret")
+    assert set(modes) == {0o600}
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -117,6 +138,29 @@ def test_gpus_are_dealt_out_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in launcher.environment(0, 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     assert launcher.environment(1, 3)["CUDA_VISIBLE_DEVICES"] == "7", "the user has chosen"
+    assert launcher.count_gpus("auto") == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-6b,7")
+    assert launcher.count_gpus("auto") == launcher.count_gpus("one_each") == 3
+    dealt = [launcher.environment(index, 3)["CUDA_VISIBLE_DEVICES"] for index in range(4)]
+    assert dealt == ["4", "GPU-6b", "7", "4"]
+    assert launcher.environment(1, launcher.count_gpus("shared"))["CUDA_VISIBLE_DEVICES"] == "4"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert launcher.count_gpus("one_each") == 0
+    assert launcher.environment(1, 0)["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_group_is_ended_with_its_process_and_never_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swarm, ended = SwarmDirectory.create(make_config(tmp_path)), []
+    real = os.killpg
+    monkeypatch.setattr(launcher.os, "killpg", lambda group, number: (ended.append(group), real(group, number)))
+    monkeypatch.setattr(launcher, "command", lambda swarm, particle, workers: ["sh", "-c", f"exit {particle}", "sh"])
+    processes = launcher.LocalLauncher(swarm, 1, 0)
+    started = [processes.start(particle) for particle in (0, 1)]
+    for particle in (0, 1):
+        processes._processes[particle].wait(20)
+    for _ in range(2):
+        processes.kill_all()
+    assert ended == started[1:], "once the group of who died, whose children may live; not of who came to its end"
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,14 @@ def test_a_sketch_is_linear_and_loses_no_weight(shape: str, size: int) -> None:
     assert projection.energies(cut(one)).sum() == pytest.approx(length(one) ** 2, rel=1e-4)
 
 
+def test_energies_are_of_the_buckets_that_the_sketch_has() -> None:
+    projection, one = Projection(64, SEED), np.zeros(64 * 40, np.float32)
+    one[[3, 700]] = 2, 5
+    sketch, energies = projection.of(cut(one)), projection.energies(cut(one))
+    assert sorted(abs(sketch[sketch != 0])) == [2, 5], "with this seed they do not meet"
+    assert np.array_equal(sketch**2, energies)
+
+
 def test_equal_positions_have_no_distance_and_seeds_differ() -> None:
     vector = draw("normal", 10_000)
     one = Projection(128, SEED).of(cut(vector))
