@@ -31,6 +31,7 @@ print(keras.backend.backend())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend",
     [

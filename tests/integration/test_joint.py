@@ -86,6 +86,7 @@ def test_each_data_set_gets_a_network_numbers_and_a_report(
     assert "several data sets" in of_all.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_joint_run_goes_on_to_the_same_end(
     config: Path, trained: Callable[[str], Path], command: Command, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from processes import finish, kill, start, wait_for
 
 from keras_actrec import tensor_file
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.ci]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -52,6 +52,7 @@ def run(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finish(start(config, tmp_path_factory.mktemp("undisturbed")))
 
 
+@pytest.mark.ci
 def test_what_the_run_leaves(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["tailor"]["boxes"]["manifest"] > 0
@@ -80,6 +81,7 @@ def test_pulling_the_plug_changes_nothing(config: Path, run: Path, tmp_path: Pat
         np.testing.assert_array_equal(array, theirs[0][name])
 
 
+@pytest.mark.ci
 def test_evaluating_again_gives_the_same(run: Path, answer: Command, tmp_path: Path) -> None:
     done = answer("evaluate", "--run", run, "--out", tmp_path / "again.json")
     assert done.returncode == 0, done.stderr
@@ -88,6 +90,7 @@ def test_evaluating_again_gives_the_same(run: Path, answer: Command, tmp_path: P
     assert again["tailor"] == first["tailor"]
 
 
+@pytest.mark.ci
 def test_the_cross_entropy_of_the_same_encoder_keeps_a_repository_too(
     config: Path, tmp_path: Path, answer: Command
 ) -> None:
@@ -99,6 +102,7 @@ def test_the_cross_entropy_of_the_same_encoder_keeps_a_repository_too(
     assert "SitDown" in listed.stdout
 
 
+@pytest.mark.ci
 def test_mistakes_are_told(config: Path, answer: Command) -> None:
     for override, message in (
         ("data.tempos=[]", "'ms3d' wants data.tempos"),

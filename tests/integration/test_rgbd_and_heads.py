@@ -74,6 +74,7 @@ def test_a_network_that_sees_frames_alone_and_data_without_depth_are_told(
     assert done.returncode == 1 and "no clip of" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_heads_and_the_fusion_of_two_runs(train: Train, answer: Command, tmp_path: Path) -> None:
     runs = {}
     for name in ("rgb", "depth"):

@@ -82,7 +82,6 @@ def test_a_swarm_from_the_command_to_the_table(swarm_config: Path, command: Comm
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 def test_a_swarm_of_one_without_pulls_is_plain_training_bit_for_bit(
     swarm_config: Path, tiny_config: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -107,7 +106,6 @@ def test_a_swarm_of_one_without_pulls_is_plain_training_bit_for_bit(
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 def test_stop_from_the_page_then_resume_and_a_particle_that_diverges(
     swarm_config: Path, tmp_path: Path, command: Command
 ) -> None:
