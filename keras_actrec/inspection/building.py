@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,18 +33,26 @@ def build(
 ) -> Any:
     """Return the dataset, with saved views and the look of the App; what is half made is removed.
 
+    It is made under a name of its own: one that it replaces is there until nothing can go wrong any more.
+
     Raises:
-        UserError: the name is taken.
+        UserError: the name is taken, or there is no such receipt.
     """
-    dataset = samples.create(
-        fiftyone, name, opened.manifests, persistent=bool(options.keep), overwrite=options.overwrite
-    )
+    receipt = findings.chosen_receipt(options.receipt, opened.manifest)
+    if fiftyone.dataset_exists(name) and not options.overwrite:
+        raise UserError(f"FiftyOne's database has a dataset '{name}' already; choose another name, or --overwrite.")
+    unfinished = f"{name}-unfinished-{os.getpid()}"
+    dataset = samples.create(fiftyone, unfinished, opened.manifests)
     try:
-        _fill(dataset, opened, answers, shown, options)
+        _fill(dataset, opened, answers, shown, receipt)
         look.arrange(dataset, opened.manifest.classes, fiftyone.ViewField)
+        dataset.persistent = bool(options.keep)
     except BaseException:
-        fiftyone.delete_dataset(name)
+        fiftyone.delete_dataset(unfinished)
         raise
+    if fiftyone.dataset_exists(name):
+        fiftyone.delete_dataset(name)
+    dataset.name = name
     return dataset
 
 
@@ -58,13 +67,8 @@ def summary(dataset: Any, shown: Sequence[Shown]) -> str:
     return ", ".join(parts)
 
 
-def _fill(
-    dataset: Any, opened: Opened, answers: Mapping[str, Answers], shown: Sequence[Shown], options: argparse.Namespace
-) -> None:
+def _fill(dataset: Any, opened: Opened, answers: Mapping[str, Answers], shown: Sequence[Shown], receipt: Path) -> None:
     fold = opened.manifest.fold
-    receipt = Path(options.receipt) if options.receipt else findings.receipt_of(opened.manifest)
-    if options.receipt and not receipt.is_file():
-        raise UserError(f"there is no receipt at {receipt}; `python -m keras_actrec verify` prints where it wrote one.")
     reasons = findings.quarantined(receipt.parent / findings.QUARANTINE) | _reasons(opened, answers)
     with Progress("filling the dataset", unit="clips") as progress:
         samples.fill(dataset, replace_reasons(shown, lambda clip: reasons.get(findings.key(clip), "")), fold, progress)

@@ -58,12 +58,13 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Inspect as the options say."""
     from keras_actrec.errors import UserError
-    from keras_actrec.inspection import app
+    from keras_actrec.inspection import app, findings
 
     if options.overwrite and not options.keep:
         raise UserError("--overwrite replaces the dataset that --keep names; give it a name.")
     port = None if options.export else app.choose_port(options.port)
     opened = _open(options)
+    findings.chosen_receipt(options.receipt, opened.manifest)  # before the network and the videos take their time
     answers = _answers(options, opened)
     shown = _shown(options, opened)
     _serve(options, opened, answers, shown, port)

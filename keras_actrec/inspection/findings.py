@@ -12,6 +12,7 @@ from typing import Any
 from keras_actrec import files
 from keras_actrec.data.manifest import Clip, Manifest
 from keras_actrec.data.quarantine import Quarantine
+from keras_actrec.errors import UserError
 
 EXPLANATIONS, OVERLAY, NUMBERS = "explanations", "overlay.mp4", "explanation.json"
 """As `python -m keras_actrec explain` leaves them in a run directory."""
@@ -70,6 +71,17 @@ def explained(run: Path, manifest: Manifest) -> dict[str, Explained]:
 def receipt_of(manifest: Manifest) -> Path:
     """Return where `python -m keras_actrec verify` leaves its receipt of a manifest."""
     return manifest.root / ".keras_actrec" / f"verify-{manifest.hash[:12]}" / RECEIPT
+
+
+def chosen_receipt(path: str | None, manifest: Manifest) -> Path:
+    """Return the receipt that was asked for, or else where the manifest's own would be.
+
+    Raises:
+        UserError: there is none where one was asked for.
+    """
+    if path and not Path(path).is_file():
+        raise UserError(f"there is no receipt at {path}; `python -m keras_actrec verify` prints where it wrote one.")
+    return Path(path) if path else receipt_of(manifest)
 
 
 def duplicates(receipt: Path) -> dict[str, int]:

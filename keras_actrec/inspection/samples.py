@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_actrec.data.fiftyone_sets import fields, writing
 from keras_actrec.data.manifest import Manifest
-from keras_actrec.errors import UserError
 from keras_actrec.inspection.answers import Answers
 from keras_actrec.inspection.findings import Explained
 from keras_actrec.inspection.shown import Shown
@@ -28,19 +27,9 @@ MOST_CLASSES_KEPT = 1000
 _BATCH = 256
 
 
-def create(
-    fiftyone: Any, name: str, manifests: Sequence[Manifest], *, persistent: bool, overwrite: bool = False
-) -> Any:
-    """Return a new, empty FiftyOne dataset for the clips of manifests.
-
-    Raises:
-        UserError: there is one of that name already.
-    """
-    if fiftyone.dataset_exists(name):
-        if not overwrite:
-            raise UserError(f"FiftyOne's database has a dataset '{name}' already; choose another name, or --overwrite.")
-        fiftyone.delete_dataset(name)
-    dataset = fiftyone.Dataset(name, persistent=persistent)
+def create(fiftyone: Any, name: str, manifests: Sequence[Manifest]) -> Any:
+    """Return a new, empty FiftyOne dataset for the clips of manifests; it goes with the database's last user."""
+    dataset = fiftyone.Dataset(name)
     dataset.media_type = "video"
     fields.declare(dataset, sorted(manifest.fold for manifest in manifests))
     for field in (MEDIA, DEPTH, EXPLANATION, REASON):

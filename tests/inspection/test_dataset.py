@@ -150,5 +150,27 @@ def test_the_export_trains_again(dataset: Any, opened: opening.Opened, fiftyone:
 
 def test_a_kept_name_is_not_taken_twice(dataset: Any, opened: opening.Opened, fiftyone: Any) -> None:
     with pytest.raises(UserError, match=r"has a dataset 'seen' already; choose another name, or --overwrite"):
-        samples.create(fiftyone, "seen", opened.manifests, persistent=True)
+        building.build(fiftyone, "seen", opened, {}, [], OPTIONS)
     assert fiftyone.dataset_exists("seen")
+
+
+def test_a_kept_dataset_is_replaced_by_a_complete_one_alone(
+    opened: opening.Opened, fiftyone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels that somebody has corrected in it must outlive whatever goes wrong on the way."""
+    fiftyone.Dataset("corrected", persistent=True).add_sample(fiftyone.Sample(filepath="/mine.mp4"))
+    seen = shown.show(writing.rows(opened.manifests), opened.source, tmp_path, shown.Wish(), lambda *_: None)
+    replace = argparse.Namespace(keep="corrected", overwrite=True, receipt="typo.json")
+    before = fiftyone.list_datasets()
+    with pytest.raises(UserError, match=r"there is no receipt at typo\.json"):
+        building.build(fiftyone, "corrected", opened, {}, seen, replace)
+    replace.receipt = None
+    with monkeypatch.context() as patch:
+        patch.setattr(building.look, "arrange", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            building.build(fiftyone, "corrected", opened, {}, seen, replace)
+    assert fiftyone.list_datasets() == before
+    assert fiftyone.load_dataset("corrected").values("filepath") == ["/mine.mp4"]
+    made = building.build(fiftyone, "corrected", opened, {}, seen, replace)
+    assert fiftyone.list_datasets() == before
+    assert (made.name, made.slug, made.persistent, len(made)) == ("corrected", "corrected", True, len(seen))
