@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import lzma
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -96,7 +97,7 @@ def _plain(path: Path, inside: str) -> Iterator[Member]:
         return _rar(path, inside)
     if tarfile.is_tarfile(path):
         return _tar(path, inside)
-    raise UserError(f"{path} is no archive that can be read; expected tar, zip or RAR.")
+    raise DamagedArchiveError(path, "it is no tar, zip or RAR archive")
 
 
 def _zip(path: Path, inside: str) -> Iterator[Member]:
@@ -114,7 +115,7 @@ def _rar(path: Path, inside: str) -> Iterator[Member]:
         for info in archive.infolist():
             if info.is_file():
                 if info.compress_type != rarfile.RAR_M0 and not able:
-                    raise UserError(f"{path.name} is a compressed RAR archive, and no tool is here; {rar_tool.HELP}.")
+                    raise UnusableArchiveError(path, f"a compressed RAR archive, and no tool is here; {rar_tool.HELP}")
                 yield _member(path, info.filename, inside, lambda info=info: archive.open(info))
 
 
@@ -135,19 +136,24 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn what the readers of archives raise into a sentence."""
     import rarfile
 
+    known = (tarfile.TarError, zipfile.BadZipFile, rarfile.Error, EOFError, zlib.error, lzma.LZMAError)
     try:
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, rarfile.Error, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (*known, struct.error, ValueError, RuntimeError) as error:  # the last: encrypted, or an unknown method
         raise DamagedArchiveError(path, str(error)) from None
 
 
-class DamagedArchiveError(UserError):
-    """An archive that cannot be read to its end.
+class UnusableArchiveError(UserError):
+    """An archive that cannot be read here.
 
     Attributes:
-        path: the archive.
+        path: the archive, or the one within it.
     """
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"the archive {path} is damaged ({why or 'it ends too early'}); delete it and fetch it again.")
+        super().__init__(f"the archive {path} cannot be used: {why or 'it ends too early'}")
         self.path = path
+
+
+class DamagedArchiveError(UnusableArchiveError):
+    """An archive that nobody could read to its end, or that is not what its name says: another copy is wanted."""

@@ -17,7 +17,7 @@ from keras_actrec.data.fetch.hmdb_ucf import FoldedCollection
 from keras_actrec.data.fetch.kinetics import Kinetics
 from keras_actrec.data.fetch.licences import LICENCES
 from keras_actrec.data.fetch.listing import Count, Listing
-from keras_actrec.data.fetch.origin import Folder, Hosts, Origin, is_address, without_secrets
+from keras_actrec.data.fetch.origin import Folder, Hosts, Origin, is_address, rejecting, without_secrets
 from keras_actrec.data.fetch.outcome import FailureError, Kind
 from keras_actrec.data.fetch.pace import Pace
 from keras_actrec.data.fetch.place import Place
@@ -204,13 +204,8 @@ class _Run:
 
     def _unpack(self, url: str, name: str, route: ArchiveRoute, plans: list[ClassPlan]) -> None:
         path = self._origin.get(url, name, self._in_mb)
-        try:
+        with rejecting(self._origin, path):
             route.unpack(path, plans)
-        except archives.DamagedArchiveError as error:
-            path.unlink(missing_ok=True)
-            raise UserError(
-                f"{url} came damaged and was deleted ({error}); the same command brings it again."
-            ) from None
         self._origin.done(path)
 
     def _in_mb(self, done: int, total: int) -> None:

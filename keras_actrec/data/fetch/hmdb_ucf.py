@@ -8,13 +8,14 @@ lie beside them, and a manifest says which fold puts them where.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from keras_actrec import files
 from keras_actrec.data import splits
 from keras_actrec.data.fetch import archives, fiftyone_door
-from keras_actrec.data.fetch.origin import Folder, Origin
+from keras_actrec.data.fetch.origin import Folder, Origin, rejecting
 from keras_actrec.data.fetch.outcome import FailureError
 from keras_actrec.data.fetch.plan import Candidate
 from keras_actrec.data.manifest import Clip
@@ -27,6 +28,11 @@ _NAMES = {
     "ucf101": ("UCF101.rar", "UCF101TrainTestSplits-RecognitionTask.zip"),
 }
 """What FiftyOne calls the two archives."""
+_IS_LIST = {
+    "hmdb51": re.compile(r".*_test_split.*\.txt").fullmatch,
+    "ucf101": re.compile(r"(classInd|trainlist|testlist).*\.txt").fullmatch,
+}
+"""Whose lists: somebody may have both collections in one folder."""
 _READERS = {"hmdb51": splits.read_hmdb51, "ucf101": splits.read_ucf101}
 
 
@@ -45,8 +51,7 @@ class FoldedCollection:
         self._origin = origin
         self._lists = root / LISTS
         self._ensure_lists(work)
-        read = _READERS[dataset]
-        self.folds = {fold: read(self._lists, fold, validation_fraction=0.0) for fold in splits.FOLDS}
+        self.folds = self._read(self._lists)
         """fold -> its clips, with paths below `videos`."""
 
     @property
@@ -84,37 +89,50 @@ class FoldedCollection:
         """Return address and name of the archive of videos."""
         return fiftyone_door.links(self.dataset)[0], _NAMES[self.dataset][0]
 
+    def _read(self, folder: Path) -> dict[int, list[Clip]]:
+        return {fold: _READERS[self.dataset](folder, fold, validation_fraction=0.0) for fold in splits.FOLDS}
+
     def _ensure_lists(self, work: Path) -> None:
+        """Lay the lists into the target folder: all that are needed, or none."""
         if self._lists.is_dir():
             return
-        loose = self._loose_lists()
-        texts = {path.name: path.read_bytes() for path in loose} if loose else self._packed_lists(work)
         made = work / LISTS
         made.mkdir()
+        if isinstance(self._origin, Folder) and (loose := self._loose_lists(self._origin)):
+            texts = {path.name: path.read_bytes() for path in loose}
+            if why := self._why_useless(texts, made):
+                raise UserError(f"the official lists in {self._origin.root} cannot be used: {why}.")
+        else:
+            self._unpack_lists(made, work)
+        made.replace(self._lists)
+
+    def _why_useless(self, texts: Mapping[str, bytes], made: Path) -> str:
+        """Write lists into a folder and return why the reader cannot do with them; empty when it can."""
         for name, text in texts.items():
             with files.publish(made / name) as temporary:
                 temporary.write_bytes(text)
-        made.replace(self._lists)  # all of them, or none
+        try:
+            self._read(made)
+        except UserError as error:  # as it stands there, but for our folder and what to do about it
+            return str(error).replace(f"{made}/", "").replace(str(made), "them").partition(";")[0].rstrip(".")
+        return ""
 
-    def _loose_lists(self) -> list[Path]:
-        found = self._origin.files if isinstance(self._origin, Folder) else []
-        return [path for path in found if _is_list(path.name)]
+    def _loose_lists(self, folder: Folder) -> list[Path]:
+        return [path for path in folder.files if _IS_LIST[self.dataset](path.name)]
 
-    def _packed_lists(self, work: Path) -> dict[str, bytes]:
+    def _unpack_lists(self, made: Path, work: Path) -> None:
         name = _NAMES[self.dataset][1]
         url = "" if isinstance(self._origin, Folder) else fiftyone_door.links(self.dataset)[1]
         try:
             path = self._origin.get(url, name)
         except FailureError as failure:
             raise UserError(f"the official lists of {self.dataset} ({name}) cannot be had: {failure}.") from None
-        members = archives.walk(path, work)
-        texts = {one.name: one.store(work / "list").read_bytes() for one in members if _is_list(one.name)}
-        if not texts:
-            raise UserError(f"{path} holds no official list of {self.dataset}.")
+        with rejecting(self._origin, path):
+            members = archives.walk(path, work)
+            wanted = (one for one in members if _IS_LIST[self.dataset](one.name))
+            texts = {one.name: one.store(work / "list").read_bytes() for one in wanted}
+            if not texts:
+                raise archives.DamagedArchiveError(path, f"it holds no official list of {self.dataset}")
+            if why := self._why_useless(texts, made):
+                raise archives.DamagedArchiveError(path, why)
         self._origin.done(path)
-        return texts
-
-
-def _is_list(name: str) -> bool:
-    known = ("classInd.txt", "trainlist", "testlist")
-    return name.endswith(".txt") and (name.startswith(known) or "_test_split" in name)

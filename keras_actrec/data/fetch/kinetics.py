@@ -21,6 +21,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_actrec import files
 from keras_actrec.data.fetch import archives, fiftyone_door
-from keras_actrec.data.fetch.origin import Folder, Origin
+from keras_actrec.data.fetch.origin import Folder, Origin, is_address, rejecting
 from keras_actrec.data.fetch.outcome import FailureError
 from keras_actrec.data.fetch.plan import Candidate
 from keras_actrec.data.official import lists
@@ -41,6 +42,7 @@ _FILES = {
     "train": ("train.json", "train.csv"),
     "validation": ("validate.json", "validation.json", "val.json", "validate.csv", "validation.csv", "val.csv"),
 }
+_VERSION = re.compile(r"(?:kinetics|k)[-_ ]?(400|600|700(?:[-_]2020)?)(?!\d)")
 FOLDERS = {"train": "train", "validation": "test"}
 """Official list -> folder of its videos, called after our split: results are reported on the validation list."""
 
@@ -100,7 +102,10 @@ class Kinetics:
         """
         info = self._infos[split]
         path = self._origin.get(info.urls_s3_file, info.urls_filename)
-        return [line for line in path.read_text(encoding="utf-8").split() if line] + info.multisplit_urls
+        found = path.read_text(encoding="utf-8", errors="replace").split()
+        if not found or not all(map(is_address, found)):  # such as a page that says "come back later"
+            raise UserError(f"{path} is no list of addresses; {self._origin.reject(path)}.")
+        return found + info.multisplit_urls
 
     def _candidate(self, info: KineticsDatasetInfo, split: str, label: str, name: str) -> Candidate:
         start, end = info.segment_from_id(name)
@@ -134,11 +139,9 @@ class Kinetics:
                     "taken from a folder or another address."
                 ) from None
             return dict(self._loose_lists(self._origin))
-        found = dict(self._packed_lists(path, work))
+        with rejecting(self._origin, path):
+            found = dict(self._packed_lists(path, work))
         self._origin.done(path)
-        for split in self.splits:
-            if split not in found:
-                raise UserError(f"{path} has no list of {split}; expected {' or '.join(_FILES[split])} in it.")
         return found
 
     def _packed_lists(self, path: Path, work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -148,20 +151,51 @@ class Kinetics:
             if any(member.name in names for names in _FILES.values()):
                 texts[member.name] = member.store(work / "list").read_bytes()
         for split in self.splits:
-            for name in _FILES[split]:
-                if name in texts:
-                    yield split, _parse(name, texts[name])
-                    break
+            name = next((name for name in _FILES[split] if name in texts), None)
+            if name is None:
+                why = f"it has no list of {split}, expected {' or '.join(_FILES[split])} in it"
+                raise archives.DamagedArchiveError(path, why)
+            try:
+                yield split, _parse(name, texts[name])
+            except UserError as error:
+                raise archives.DamagedArchiveError(path, str(error).rstrip(".")) from None
 
     def _loose_lists(self, folder: Folder) -> Iterator[tuple[str, dict[str, Any]]]:
         for split in self.splits:
-            named = [path for name in _FILES[split] for path in folder.files if path.name == name]
-            if not named:
+            path = self._loose_list(folder, split)
+            yield split, _parse(str(path), path.read_bytes())
+
+    def _loose_list(self, folder: Folder, split: str) -> Path:
+        """Return the list of a split: by the version that its folder is called after, then JSON before CSV.
+
+        Raises:
+            UserError: there is none, or several that say different things.
+        """
+        versions = {path: _version_of(path.relative_to(folder.root)) for path in folder.files}
+        named = [path for name in _FILES[split] for path in folder.files if path.name == name]
+        fitting = [path for path in named if versions[path] in (self.version, None)]
+        if not fitting:
+            raise UserError(
+                f"{folder.root} holds neither kinetics{self.version.replace('-', '_')}.tar.gz nor an official list "
+                f"of {split} ({', '.join(_FILES[split])})" + (f"; {named[0]} is another version's." if named else ".")
+            )
+        sure = [path for path in fitting if versions[path]] or fitting
+        first = sure[0]
+        for other in sure:
+            if other.name == first.name and other.read_bytes() != first.read_bytes():
                 raise UserError(
-                    f"{folder.root} holds neither kinetics{self.version.replace('-', '_')}.tar.gz nor an official list "
-                    f"of {split} ({', '.join(_FILES[split])})."
+                    f"which is the list of {split} of Kinetics-{self.version}: {first} or {other}? Call its folder "
+                    f"kinetics{self.version}, or leave one of them."
                 )
-            yield split, _parse(str(named[0]), named[0].read_bytes())
+        return first
+
+
+def _version_of(path: Path) -> str | None:
+    """Return the version of Kinetics that the nearest folder with such a name is called after; None: there is none."""
+    for part in reversed(path.parts[:-1]):
+        if match := _VERSION.search(part.lower()):
+            return match[1].replace("_", "-")
+    return None
 
 
 def _parse(name: str, text: bytes) -> dict[str, Any]:

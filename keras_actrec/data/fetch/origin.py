@@ -7,9 +7,10 @@ searched for files by name, at any depth, and then nothing is asked of any host.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +43,27 @@ class Origin(Protocol):
     def done(self, path: Path) -> None:
         """Tell that a file that `get` gave is not needed any more."""
         ...
+
+    def reject(self, path: Path) -> str:
+        """Tell that a file that `get` gave is damaged, and return what becomes of it, as the end of a sentence."""
+        ...
+
+
+@contextlib.contextmanager
+def rejecting(origin: Origin, path: Path) -> Iterator[None]:
+    """Reject an archive that proves damaged, or else every later call would stumble over it again.
+
+    Args:
+        origin: gave it.
+        path: the archive.
+
+    Raises:
+        UserError: says why, and what has become of it.
+    """
+    try:
+        yield
+    except archives.DamagedArchiveError as error:
+        raise UserError(f"{error}; {origin.reject(path)}.") from None
 
 
 class Hosts:
@@ -84,6 +106,11 @@ class Hosts:
         if not self._keep:
             path.unlink(missing_ok=True)
 
+    def reject(self, path: Path) -> str:
+        """Delete a file, also where all are kept."""
+        path.unlink(missing_ok=True)
+        return "this download was deleted, and the same command brings it again"
+
     def _addresses(self, url: str, name: str) -> list[tuple[str, str]]:
         if self.mirror is None:
             return [(url, name)]
@@ -119,6 +146,10 @@ class Folder:
 
     def done(self, path: Path) -> None:
         """Leave the file alone: it is the user's."""
+
+    def reject(self, path: Path) -> str:
+        """Leave the file alone: it is the user's."""
+        return f"put a whole copy into {self.root}"
 
 
 def spellings(name: str) -> Sequence[str]:

@@ -56,7 +56,7 @@ def test_a_damaged_archive_is_named(tmp_path: Path, kind: str) -> None:
 
 def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.rar").write_text("<html>too many downloads of this file</html>")
-    with pytest.raises(UserError, match=r"a\.rar is no archive that can be read"):
+    with pytest.raises(UserError, match=r"a\.rar cannot be used: it is no tar, zip or RAR archive"):
         contents(tmp_path / "a.rar", tmp_path)
 
 
@@ -97,7 +97,9 @@ def test_a_missing_rar_tool_is_told_with_its_cure(tmp_path: Path, monkeypatch: p
     with pytest.raises(UserError, match="no tool here; install unrar or unar"):
         archives.need_rar_tool()
     (tmp_path / "a.rar").write_bytes(rar({"wave/a.avi": b"x"}, method=0x33))
-    with pytest.raises(UserError, match=r"a\.rar is a compressed RAR archive, and no tool is here; install"):
+    with pytest.raises(
+        UserError, match=r"a\.rar cannot be used: a compressed RAR archive, and no tool is here; install"
+    ):
         contents(tmp_path / "a.rar", tmp_path)
     (tmp_path / "b.rar").write_bytes(rar({"wave/a.avi": b"x"}))
     assert contents(tmp_path / "b.rar", tmp_path) == {("wave", "a.avi"): b"x"}  # stored: no tool is needed

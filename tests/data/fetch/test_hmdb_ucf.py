@@ -162,12 +162,45 @@ def test_a_damaged_archive_is_deleted_and_comes_again(tmp_path: Path, hosts: Sta
     videos, lists = hmdb51(CLASSES, film)
     hosts.put("/hmdb51_org.rar", videos[: len(videos) // 2])
     hosts.put("/test_train_splits.rar", lists)
-    with pytest.raises(UserError, match="came damaged and was deleted"):
+    with pytest.raises(UserError, match="this download was deleted, and the same command brings it again"):
         fetch(tmp_path / "out", hosts.url)
     kept = len(list((tmp_path / "out/videos").rglob("*.avi")))
     hosts.put("/hmdb51_org.rar", videos)
     assert fetch(tmp_path / "out", hosts.url).listing.coverage == {"train": 1.0, "test": 1.0}
     assert kept > 0
+
+
+@pytest.mark.parametrize("spoilt", ["/hmdb51_org.rar", "/test_train_splits.rar"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_page_in_place_of_an_archive_does_not_stay(
+    tmp_path: Path, hosts: StandIn, film: Film, spoilt: str, keep: bool
+) -> None:
+    """As hosts answer with status 200 when a quota is exceeded."""
+    whole = dict(zip(("/hmdb51_org.rar", "/test_train_splits.rar"), hmdb51(CLASSES, film), strict=True))
+    for path, content in whole.items():
+        hosts.put(path, b"<html>too many downloads of this file</html>" if path == spoilt else content)
+    with pytest.raises(UserError, match=r"it is no tar, zip or RAR archive; this download was deleted"):
+        fetch(tmp_path / "out", hosts.url, per_class=1, keep_archives=keep)
+    hosts.put(spoilt, whole[spoilt])
+    fetched = fetch(tmp_path / "out", hosts.url, per_class=1, keep_archives=keep)
+    assert fetched.listing.coverage == {"train": 1.0, "test": 1.0}
+
+
+def test_lists_that_lack_some_do_not_block_the_folder(tmp_path: Path, archives_folder: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(archives_folder / "UCF101.zip", own)
+    lists = {}
+    for member in archives.walk(archives_folder / "UCF101TrainTestSplits-RecognitionTask.zip", tmp_path):
+        lists[member.name] = member.store(tmp_path / "list").read_bytes()
+    for name in ("classInd.txt", "trainlist01.txt", "testlist01.txt"):
+        (own / name).write_bytes(lists[name])
+    with pytest.raises(UserError, match=r"lists in .*own cannot be used: there is no list trainlist02\.txt\.$"):
+        fetch(tmp_path / "out", own, "ucf101")
+    for name, content in lists.items():
+        (own / name).write_bytes(content)
+    (own / "wave_test_split1.txt").write_text("of the other collection")
+    assert fetch(tmp_path / "out", own, "ucf101").listing.coverage == {"train": 1.0, "test": 1.0}
 
 
 def test_without_a_rar_tool_the_official_download_does_not_begin(
@@ -194,8 +227,9 @@ def test_a_folder_without_lists_or_with_something_else(tmp_path: Path, archives_
     with pytest.raises(UserError, match=r"official lists of hmdb51 \(test_train_splits.rar\) cannot be had: not in"):
         fetch(tmp_path / "out", archives_folder)
     (archives_folder / "test_train_splits.rar").write_bytes(rar({"readme.md": b"x"}))
-    with pytest.raises(UserError, match="holds no official list of hmdb51"):
+    with pytest.raises(UserError, match=r"rar cannot be used: it holds no official list of hmdb51; put a whole copy"):
         fetch(tmp_path / "out", archives_folder)
+    assert (archives_folder / "test_train_splits.rar").is_file()  # it is the user's
     with pytest.raises(UserError, match="no folder and no http"):
         fetch(tmp_path / "out", tmp_path / "nowhere")
 

@@ -185,19 +185,55 @@ def test_mistakes_are_sentences(tmp_path: Path, hosts: StandIn, film: Film) -> N
     with pytest.raises(UserError, match=r"holds neither kinetics600.tar.gz nor an official list of train \(train.json"):
         fetch(tmp_path / "b", tmp_path / "empty")
     hosts.put("/deepmind-media/Datasets/kinetics600.tar.gz", tar({"kinetics600/train.json": b'{"x": {"label": "y"}}'}))
-    with pytest.raises(UserError, match=r"train.json is no official list of Kinetics \(KeyError"):
+    with pytest.raises(UserError, match=r"train.json is no official list of Kinetics \(KeyError.*was deleted, and"):
         fetch(tmp_path / "c", hosts.url)
     hosts.put(
         "/deepmind-media/Datasets/kinetics600.tar.gz",
         tar({"kinetics600/train.json": json.dumps(annotations("train", CLASSES)).encode()}),
     )
-    with pytest.raises(UserError, match=r"has no list of validation; expected validate\.json"):
-        fetch(tmp_path / "d", hosts.url)
+    with pytest.raises(UserError, match=r"has no list of validation, expected validate\.json"):
+        fetch(tmp_path / "c", hosts.url)  # what was useless is not there any more
     evil = annotations("train", {"../../outside": 1})
     (tmp_path / "evil").mkdir()
     (tmp_path / "evil/train.json").write_text(json.dumps(evil))
     with pytest.raises(UserError, match="no path of a video"):
         fetch(tmp_path / "e", tmp_path / "evil", splits=("train",))
+
+
+def test_a_page_in_place_of_lists_does_not_stay(tmp_path: Path, hosts: StandIn, film: Film) -> None:
+    archived(hosts, film, "600")
+    path = "/deepmind-media/Datasets/kinetics600.tar.gz"
+    whole = hosts.files[path]
+    hosts.put(path, b"<html>come back later</html>")
+    with pytest.raises(UserError, match=r"kinetics600\.tar\.gz cannot be used: it is no tar.* was deleted, and the"):
+        fetch(tmp_path / "out", hosts.url, per_class=1)
+    hosts.put(path, whole)
+    fetch(tmp_path / "out", hosts.url, per_class=1)
+    assert set(per_class(tmp_path / "out").values()) == {1}
+
+
+def test_loose_lists_of_several_versions_are_told_apart(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    for version, label in (("kinetics400", "bowling"), ("K600", "windsurfing"), ("kinetics_700-2020", "playing harp")):
+        (own / version).mkdir(parents=True)
+        (own / version / "train.json").write_text(json.dumps(annotations("train", {label: 2})))
+
+    def classes(version: str) -> set[str]:
+        return set(fetch(tmp_path / version, own, version, splits=("train",)).listing.counts["train"])
+
+    assert [classes(version) for version in ("400", "600", "700-2020")] == [
+        {"bowling"}, {"windsurfing"}, {"playing harp"}
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"nor an official list of train .*train.json is another version's"):
+        classes("700")
+    for version in ("400", "600"):
+        (own / f"{version}-lists").mkdir()
+        shutil.move(own / {"400": "kinetics400", "600": "K600"}[version] / "train.json", own / f"{version}-lists")
+    shutil.rmtree(tmp_path / "600")
+    with pytest.raises(UserError, match=r"which is the list of train of Kinetics-600: .*400-lists.* or .*600-lists"):
+        classes("600")
+    shutil.rmtree(own / "400-lists")
+    assert classes("600") == {"windsurfing"}
 
 
 def test_a_broken_line_does_not_spoil_the_lists_for_good(tmp_path: Path, hosts: StandIn, film: Film) -> None:
