@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Sequence
 
+from keras_actrec.data.fetch import rar_tool
 from keras_actrec.doctor.finding import Finding, error, ok, warning
 from keras_actrec.doctor.machine import Machine
 
-RAR_TOOLS = ("unrar", "unar", "bsdtar", "7z", "7zz")
 OLD_DAYS = 180
 """From this age on yt-dlp often fails: the sites that it knows have changed."""
 
@@ -54,10 +55,16 @@ def ffmpeg(machine: Machine) -> Finding:
 
 def rar(machine: Machine) -> Finding:
     """Check for a program that unpacks RAR archives, as which HMDB-51 and UCF-101 come."""
-    found = [name for name in RAR_TOOLS if machine.which(name)]
+
+    def run(command: Sequence[str]) -> tuple[int, str]:
+        done = machine.run(command)
+        return done.code, done.out
+
+    found = rar_tool.find(run)
     if found:
-        return ok("rar", f"{found[0]} unpacks RAR archives")
-    message = f"none of {', '.join(RAR_TOOLS)}; HMDB-51 and UCF-101 come as RAR archives, which fetch unpacks"
+        return ok("rar", f"{found} unpacks RAR archives")
+    programs = ", ".join(rar_tool.PROGRAMS)
+    message = f"none of {programs} reads RAR here; HMDB-51 and UCF-101 come as RAR archives, which fetch unpacks"
     return warning("rar", message, "Install one: sudo apt-get install unar (macOS: brew install unar).")
 
 

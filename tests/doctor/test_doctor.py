@@ -45,7 +45,7 @@ class Fake(Machine):
     system: str = "Linux"
     variables: dict[str, str] = dataclasses.field(default_factory=dict)
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: dict(VERSIONS))
-    programs: tuple[str, ...] = ("ffmpeg", "ffprobe", "unar")
+    programs: tuple[str, ...] = ("ffmpeg", "ffprobe")
     paths: tuple[str, ...] = ()
     texts: dict[str, str] = dataclasses.field(default_factory=lambda: {"/proc/meminfo": "MemAvailable: 16000000 kB\n"})
     answers: dict[str, Done] = dataclasses.field(default_factory=dict)
@@ -71,6 +71,7 @@ class Fake(Machine):
             "importlib.import_module": Done(0, "{}"),
             "rgb_to_bgr": Done(0, "[[[3, 2, 1]]]\n"),
             "import io, av": Done(0, "libx264\nmpeg4\nlibvpx-vp9\n"),
+            "unar -version": Done(0, "v1.10.7"),
             "ffmpeg -version": Done(0, "ffmpeg version 5.1 Copyright"),
             "mongod --version": Done(0, "db version v6.0.5\n"),
             "--unixSocketPrefix": Done(0, "started\n"),
@@ -251,7 +252,14 @@ CASES: dict[str, tuple[object, Machine, str, str, str]] = {
         "does not start: error while loading",
         "apt-get",
     ),
-    "no RAR": (media.rar, Fake(programs=()), "warning", "none of unrar", "install unar"),
+    "no RAR": (media.rar, Fake(answers={"unar -version": Done(127)}), "warning", "none of unrar", "install unar"),
+    "7-Zip without RAR, and bsdtar": (
+        media.rar,
+        Fake(answers={"unar -version": Done(127), "7z i": Done(0, "Formats:\n   zip\n"), "bsdtar": Done(0)}),
+        "warning",
+        "reads RAR here",
+        "install unar",
+    ),
     "no yt-dlp": (media.yt_dlp, Fake(versions=without("yt-dlp")), "warning", "not installed", "pip install yt-dlp"),
     "old yt-dlp": (
         media.yt_dlp,
@@ -366,7 +374,8 @@ def test_the_exit_code_is_1_only_with_errors(
         told = json.loads(capsys.readouterr().out)
         assert (told["counts"]["error"] > 0) == bool(code)
         assert {"name", "status", "message", "cure"} == set(told["findings"][0])
-    cli_lines = command.lines(command.examine(Fake(programs=()), command.checks()))
+    bare = Fake(programs=(), answers={"unar -version": Done(127)})
+    cli_lines = command.lines(command.examine(bare, command.checks()))
     assert any(line.startswith("warning  ffmpeg") for line in cli_lines)
     assert cli_lines[-1] == "19 ok, 2 warnings, 0 errors"
 

@@ -84,11 +84,7 @@ def test_links_in_a_tar_are_passed_over(tmp_path: Path) -> None:
 def without_tools(monkeypatch: pytest.MonkeyPatch, *but: str) -> None:
     """Let rarfile find none of its programs but some."""
     monkeypatch.setattr(rarfile, "CURRENT_SETUP", None)
-    for name in ("unrar", "unar"):
-        monkeypatch.setattr(rarfile, f"{name.upper()}_TOOL", name if name in but else "/nowhere/tool")
-    monkeypatch.setattr(
-        rar_tool, "_SEVEN_ZIPS", tuple(name if name in but else "/nowhere/tool" for name in ("7z", "7zz"))
-    )
+    monkeypatch.setattr(rar_tool, "_ASKED", {name: words for name, words in rar_tool._ASKED.items() if name in but})
 
 
 def test_a_missing_rar_tool_is_told_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +99,15 @@ def test_a_missing_rar_tool_is_told_with_its_cure(tmp_path: Path, monkeypatch: p
         contents(tmp_path / "a.rar", tmp_path)
     (tmp_path / "b.rar").write_bytes(rar({"wave/a.avi": b"x"}))
     assert contents(tmp_path / "b.rar", tmp_path) == {("wave", "a.avi"): b"x"}  # stored: no tool is needed
+
+
+def test_a_tool_is_one_that_says_that_it_works() -> None:
+    def found(**here: tuple[int, str]) -> str | None:
+        return rar_tool.find(lambda command: here.get(f"_{command[0]}", (127, "")))
+
+    assert found() is None
+    assert found(_unrar=(1, ""), _unar=(0, "")) == "unar"
+    assert found(_bsdtar=(0, ""), **{"_7z": (0, "zip"), "_7zz": (0, "zip\n   Rar5")}) == "7zz"
 
 
 @pytest.mark.parametrize("tool", ["unrar", "unar", "7z", "7zz"])
