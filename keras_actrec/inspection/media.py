@@ -18,7 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from keras_actrec.data import decode
+from keras_actrec.data import decode, file_version
 from keras_actrec.data.manifest import Clip
 from keras_actrec.data.source import VideoSource
 from keras_actrec.data.synthetic.recording import Format, write_video
@@ -157,7 +157,5 @@ def write(target: Path, pictures: Iterator[np.ndarray], fps: float) -> None:
 
 def _name(clip: Clip, path: Path) -> str:
     """Return a name for a copy that changes with whatever it is made from."""
-    status = path.stat()
-    listed = sum(1 for _ in path.iterdir()) if path.is_dir() else 0
-    what = [VERSION, str(path.resolve()), status.st_size, status.st_mtime_ns, listed, *clip.stretch, clip.fps]
+    what = [VERSION, str(path.resolve()), *file_version.version(path), *clip.stretch, clip.fps]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +114,19 @@ def test_a_codec_that_browsers_lack_gets_a_copy_whatever_the_name(film: Film, tm
     assert not media.plays(tmp_path / "named.mp4")
     assert not media.plays(tmp_path / "missing.mp4")
     assert media.medium(Clip("named.mp4", None, "test"), VideoSource(tmp_path), tmp_path / "copies").copied
+
+
+def test_a_picture_that_is_written_over_gives_another_film(tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    clip, source, folder = Clip("clip", None, "test"), VideoSource(tmp_path), tmp_path / "copies"
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / "clip" / f"{number}.png"), np.full((40, 60, 3), 16 * number, np.uint8))
+    before = media.medium(clip, source, folder).path
+    assert media.medium(clip, source, folder).path == before
+    path = tmp_path / "clip" / "1.png"
+    cv2.imwrite(str(path), np.full((40, 60, 3), 16 * 9, np.uint8))
+    os.utime(path, (2_000_000_000, 2_000_000_000))
+    assert greys(media.medium(clip, source, folder).path) == [0, 9, 2]
 
 
 def test_what_cannot_be_read_is_shown_with_its_reason(film: Film, tmp_path: Path) -> None:

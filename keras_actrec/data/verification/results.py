@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from keras_actrec import files
+from keras_actrec.data.file_version import Version
 
 FORMAT = 1
 """Of the file; older ones are made anew. Raised when hashes or checks change."""
@@ -29,6 +30,7 @@ class Checked:
         limits: seconds, bytes, width and height that it was allowed.
         reason: why it cannot be read; None when it can.
         facts: what `checks` told of it; empty when it cannot be read.
+        entries: of a folder of pictures, whose sizes are added up and of whose times the newest counts.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class Checked:
     limits: tuple[float, ...]
     reason: str | None
     facts: dict[str, Any]
+    entries: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -46,9 +49,9 @@ class Checked:
         return self.kind, self.path
 
     @property
-    def version(self) -> tuple[int, int]:
+    def version(self) -> Version:
         """What changes when the file does."""
-        return self.size_bytes, self.changed_ns
+        return Version(self.size_bytes, self.changed_ns, self.entries)
 
     def holds(self, deep: bool, limits: tuple[float, ...], digest: bool, stretches: Collection[str]) -> bool:
         """Whether a file that has not changed need not be checked again.

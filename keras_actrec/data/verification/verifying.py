@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_actrec.data import file_version
+from keras_actrec.data.file_version import Version
 from keras_actrec.data.guarded import Limits, Pool
 from keras_actrec.data.guarded.pool import Outcome, Request
 from keras_actrec.data.manifest import Clip, Manifest
@@ -17,7 +19,7 @@ from keras_actrec.data.verification.parts import Part
 from keras_actrec.data.verification.results import Checked, Results
 
 _CHECKS = "keras_actrec.data.verification.checks"
-_MISSING = (-1, -1)
+_MISSING = Version(-1, -1)
 
 Found = dict[tuple[str, str], Checked]
 
@@ -53,7 +55,7 @@ class _File:
     """One file that clips name, as it lies on the disk now."""
 
     part: Part
-    version: tuple[int, int]
+    version: Version
     stretches: dict[str, dict[str, Any]]
 
 
@@ -80,7 +82,7 @@ def check_files(
     shared = _shared_sizes(wanted.values())
     todo = []
     for file in wanted.values():
-        digest = _is_hashed(file) and (settings.deep or file.version[0] in shared)
+        digest = _is_hashed(file) and (settings.deep or file.version.size_bytes in shared)
         known = results.known.get(file.part.key)
         holds = known and known.version == file.version
         if again or not holds or not known.holds(settings.deep, settings.allowed, digest, file.stretches):
@@ -109,21 +111,21 @@ def _stretch_fields(clip: Clip) -> dict[str, Any]:
     return {"label": None, "split": "unknown", **{name: getattr(clip, name) for name in names}}
 
 
-def _version(path: Path) -> tuple[int, int]:
+def _version(path: Path) -> Version:
     try:
-        status = path.stat()
+        return file_version.version(path)
     except OSError:
         return _MISSING
-    return status.st_size, status.st_mtime_ns
 
 
 def _is_hashed(file: _File) -> bool:
-    return file.part.kind == "video" and file.version != _MISSING
+    """Whether a file may have a digest; a folder of pictures has none."""
+    return file.part.kind == "video" and file.version != _MISSING and not file.version.entries
 
 
 def _shared_sizes(found: Iterable[_File]) -> set[int]:
     """Return the sizes that several videos have: only those can be equal, and are read whole for a digest."""
-    sizes = collections.Counter(file.version[0] for file in found if _is_hashed(file))
+    sizes = collections.Counter(file.version.size_bytes for file in found if _is_hashed(file))
     return {size for size, count in sizes.items() if count > 1}
 
 
@@ -151,4 +153,6 @@ def _request(root: Path, file: _File, digest: bool, settings: Settings) -> Reque
 def _checked(file: _File, outcome: Outcome, settings: Settings) -> Checked:
     reason = outcome.error.reason if outcome.error else None
     facts = outcome.value or {}
-    return Checked(file.part.kind, file.part.path, *file.version, settings.deep, settings.allowed, reason, facts)
+    size_bytes, changed_ns, entries = file.version
+    document = (file.part.kind, file.part.path, size_bytes, changed_ns, settings.deep, settings.allowed, reason, facts)
+    return Checked(*document, entries)

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from scenes import Film, film
 
@@ -144,6 +146,35 @@ def test_only_what_is_new_is_read_again(root: Path) -> None:
     code, receipt = verified(root)  # nothing is read: all is known, and deeper
     assert code == 0 and receipt["mode"] == "deep"
     assert len(kept(root)) == 12
+
+
+def pictures(folder: Path, seed: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(4):
+        picture = np.random.default_rng([seed, number]).integers(0, 256, (20, 30, 3), np.uint8)
+        assert cv2.imwrite(str(folder / f"{number}.png"), picture)
+
+
+@pytest.mark.parametrize("deep", [(), ("--deep",)])
+def test_folders_of_pictures_are_remembered_until_a_picture_changes(tmp_path: Path, deep: tuple[str, ...]) -> None:
+    clips = [Clip(f"{n}", "run", ("train", "validation", "test")[n % 3]) for n in range(6)]
+    for number, clip in enumerate(clips):
+        pictures(tmp_path / clip.path, number)
+    write(tmp_path, clips)
+    code, receipt = verified(tmp_path, *deep)
+    assert (code, receipt["decodable"]) == (0, 6)
+    before = kept(tmp_path)
+    verified(tmp_path, *deep)
+    assert kept(tmp_path) == before
+    first, status = tmp_path / "0/0.png", (tmp_path / "0").stat()
+    whole = first.read_bytes()
+    first.write_bytes(whole[:40])
+    code, receipt = verified(tmp_path, *deep)
+    assert (code, receipt["decodable"]) == (verify_command.FINDINGS, 5)
+    first.write_bytes(whole)
+    assert (tmp_path / "0").stat().st_mtime_ns == status.st_mtime_ns  # written over in place
+    code, receipt = verified(tmp_path, *deep)
+    assert (code, receipt["decodable"]) == (0, 6)
 
 
 def test_a_stopped_verification_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
