@@ -80,7 +80,7 @@ def read_options(options: argparse.Namespace) -> FetchConfig:
 
 def summary(config: FetchConfig, fetched: Fetched) -> list[str]:
     """Return what came, what did not, whose it is, and how to train with it, in lines."""
-    return [*_table(fetched), *_losses(fetched), *_licence(fetched), _training(config, fetched)]
+    return [*_table(fetched), *_losses(fetched), *fetched.notes, *_licence(fetched), _training(config, fetched)]
 
 
 def _table(fetched: Fetched) -> list[str]:

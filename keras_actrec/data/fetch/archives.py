@@ -84,13 +84,20 @@ def walk(path: Path, work: Path, inside: str = "") -> Iterator[Member]:
                 yield member
                 continue
             nested = member.store(work / f"nested-{len(inside)}-{member.name}")
-            yield from walk(nested, work, member.name.split(".")[0])
-            nested.unlink()
+            try:
+                yield from walk(nested, work, member.name.split(".")[0])
+            except UnusableArchiveError as error:
+                raise type(error)(path, f"{member.name} in it: {error.why}") from None
+            finally:
+                nested.unlink(missing_ok=True)
 
 
 def _plain(path: Path, inside: str) -> Iterator[Member]:
-    with path.open("rb") as file:  # zipfile.is_zipfile looks at the end, where a RAR of zips has a zip
-        begins = file.read(8)
+    try:
+        with path.open("rb") as file:  # zipfile.is_zipfile looks at the end, where a RAR of zips has a zip
+            begins = file.read(8)
+    except OSError as error:
+        raise UnusableArchiveError(path, error.strerror) from None
     if begins.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip(path, inside)
     if begins.startswith(b"Rar!\x1a\x07"):
@@ -147,12 +154,19 @@ class UnusableArchiveError(UserError):
     """An archive that cannot be read here.
 
     Attributes:
-        path: the archive, or the one within it.
+        path: the archive.
+        why: words without a full stop.
     """
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"the archive {path} cannot be used: {why or 'it ends too early'}")
         self.path = path
+        self.why = why.rstrip(".") or "it ends too early"
+        super().__init__(f"{self.told}.")
+
+    @property
+    def told(self) -> str:
+        """The beginning of a sentence."""
+        return f"the archive {self.path} cannot be used: {self.why}"
 
 
 class DamagedArchiveError(UnusableArchiveError):

@@ -50,11 +50,13 @@ class Fetched:
         root: the target folder.
         listing: rows and counts.
         receipt: as it was written.
+        notes: what the user should know besides, in sentences.
     """
 
     root: Path
     listing: Listing
     receipt: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def fetch(config: FetchConfig, retry: bool = False, progress: Progresses | None = None) -> Fetched:
@@ -89,6 +91,7 @@ class _Run:
         self._wire = Wire(self._pace, config.timeout_sec, config.proxy)
         self._origin = self._open_origin()
         self._salt = f"{config.seed}/{config.dataset}"
+        self._notes: list[str] = []
 
     def work(self, retry: bool) -> Fetched:
         """Bring it."""
@@ -161,15 +164,22 @@ class _Run:
         elif self._config.via == "youtube" or (self._config.via == "auto" and self._config.version == "400"):
             self._from_pages(wanting)
         else:
-            self._from_kinetics_archives(collection, route, wanting)
+            self._from_kinetics_archives(collection, route, plans)
 
     def _from_folder(self, folder: Folder, route: ArchiveRoute, plans: list[ClassPlan]) -> None:
+        """Take videos, then what the archives hold; one that cannot be read may have nothing to do with it."""
         route.take(folder.files)
+        unusable = []
         for path in _likely_first([path for path in folder.files if archives.is_archive(path.name)], plans):
             still = [plan for plan in plans if plan.missing()]
-            if still:
-                route.unpack(path, still)
-        route.give_up(plans, "not in the folder")
+            try:
+                if still:
+                    route.unpack(path, still)
+            except archives.UnusableArchiveError as error:
+                unusable.append(error.told)
+        if any(plan.missing() for plan in plans):
+            self._notes += [f"note: {words}; it may hold some of what is missing." for words in unusable]
+        route.give_up(plans, "not in the folder", for_good=not unusable)
 
     def _from_one_archive(self, collection: FoldedCollection, route: ArchiveRoute, plans: list[ClassPlan]) -> None:
         url, name = collection.archive()
@@ -181,7 +191,7 @@ class _Run:
     def _from_kinetics_archives(self, collection: Kinetics, route: ArchiveRoute, plans: list[ClassPlan]) -> None:
         for plan in plans:
             url = collection.class_archive(plan.split, plan.label)
-            if url is None:
+            if url is None or not plan.missing():
                 continue
             try:
                 self._unpack(url, f"{plan.split}-{url.rpartition('/')[2]}", route, [plan])
@@ -193,14 +203,24 @@ class _Run:
             self._from_parts(collection, route, [plan for plan in plans if plan.split == split])
 
     def _from_parts(self, collection: Kinetics, route: ArchiveRoute, plans: list[ClassPlan]) -> None:
-        """Go through the parts of a split, of each of which any class may have something."""
+        """Go through the parts of a split, of each of which any class may have something.
+
+        A part that was gone through is so for all classes that are asked for, also once some of them are complete.
+        """
+        wanting = [plan for plan in plans if plan.missing()]
+        if not wanting:
+            return
         key = f"{self._salt} {[(plan.split, plan.label, plan.wanted) for plan in plans]}"
-        done = {entry["archive"] for entry in self._place.entries() if entry.get("for") == key}
-        for url in collection.mixed_archives(plans[0].split) if plans else ():
-            if url not in done:
-                self._unpack(url, url.rpartition("/")[2], route, plans)
-                self._place.remember({"archive": url, "for": key})
-        route.give_up(plans, "not in the archives")
+        done = self._place.finished(key)
+        for url in collection.mixed_archives(wanting[0].split):
+            if url in done:
+                route.unreadable |= done[url]
+                continue
+            before = set(route.unreadable)
+            self._unpack(url, url.rpartition("/")[2], route, wanting)
+            found = {stem: why for stem, why in route.unreadable.items() if stem not in before}
+            self._place.remember_finished(url, key, found)
+        route.give_up(wanting, "not in the archives")
 
     def _unpack(self, url: str, name: str, route: ArchiveRoute, plans: list[ClassPlan]) -> None:
         path = self._origin.get(url, name, self._in_mb)
@@ -229,7 +249,7 @@ class _Run:
             "versions": {name: _version(name) for name in ("fiftyone", "yt-dlp")},
         }
         receipt = listing.write_receipt(self._place.root, self._config, plans, result, about)
-        return Fetched(self._place.root, result, receipt)
+        return Fetched(self._place.root, result, receipt, tuple(self._notes))
 
     def _sources(self) -> str:
         if self._config.mirror:

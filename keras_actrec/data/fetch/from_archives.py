@@ -33,7 +33,9 @@ class ArchiveRoute:
         self._place = place
         self._pace = pace
         self._progress = progress
-        self._unreadable: dict[str, FailureError] = {}
+        self._ours: set[str] = set()
+        self.unreadable: dict[str, FailureError] = {}
+        """stem -> why, of clips that turned up and cannot be decoded; another archive may have a better copy."""
 
     def unpack(self, archive: Path, plans: Sequence[ClassPlan]) -> None:
         """Take what some classes want out of an archive.
@@ -63,26 +65,30 @@ class ArchiveRoute:
                 if candidate.stem in offers and plan.wants(candidate):
                     self._offer(plan, candidate, _linked(offers[candidate.stem], self._place.work))
 
-    def give_up(self, plans: Sequence[ClassPlan], reason: str) -> None:
-        """Note that what has not turned up will not."""
+    def give_up(self, plans: Sequence[ClassPlan], reason: str, for_good: bool = True) -> None:
+        """Note that what has not turned up will not; for this call alone, or for later ones, too."""
         absent = FailureError(reason, Kind.GONE)
         for plan in plans:
-            dead = {one.stem: self._unreadable.get(one.stem, absent) for one in plan.missing()}
+            dead = {one.stem: self.unreadable.get(one.stem, absent) for one in plan.missing()}
             plan.dead.update(dead)
-            self._place.remember_dead(dead)
+            if for_good:
+                self._place.remember_dead(dead)
 
     def _offer(self, plan: ClassPlan, candidate: Candidate, file: Path) -> None:
         try:
             video_check.check(file)
         except FailureError as failure:
-            self._unreadable[candidate.stem] = failure
+            self.unreadable[candidate.stem] = failure
             file.unlink()
             return
         path = candidate.stem + file.suffix
         self._place.put(file, path)
         plan.alive[candidate.stem] = path
-        if len(plan.alive) > plan.wanted:
-            (self._place.root / plan.alive.pop(plan.last())).unlink()
+        self._ours.add(path)
+        while len(plan.alive) > plan.wanted:
+            surplus = plan.alive.pop(plan.last())
+            if surplus in self._ours:  # what an earlier call fetched, which wanted more, stays
+                (self._place.root / surplus).unlink()
         if self._progress:
             self._progress(*total(self._plans))
 

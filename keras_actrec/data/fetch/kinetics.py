@@ -158,7 +158,7 @@ class Kinetics:
             try:
                 yield split, _parse(name, texts[name])
             except UserError as error:
-                raise archives.DamagedArchiveError(path, str(error).rstrip(".")) from None
+                raise archives.DamagedArchiveError(path, str(error)) from None
 
     def _loose_lists(self, folder: Folder) -> Iterator[tuple[str, dict[str, Any]]]:
         for split in self.splits:

@@ -63,7 +63,7 @@ def rejecting(origin: Origin, path: Path) -> Iterator[None]:
     try:
         yield
     except archives.DamagedArchiveError as error:
-        raise UserError(f"{error}; {origin.reject(path)}.") from None
+        raise UserError(f"{error.told}; {origin.reject(path)}.") from None
 
 
 class Hosts:

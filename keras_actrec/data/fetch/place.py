@@ -106,6 +106,27 @@ class Place:
                 found.pop(stem, None)
         return found
 
+    def remember_finished(self, archive: str, key: str, unreadable: Mapping[str, FailureError]) -> None:
+        """Remember that an archive was gone through for a key, and what in it cannot be decoded: stem -> why."""
+        bad = {stem: [one.reason, one.kind.value] for stem, one in unreadable.items()}
+        self.remember({"archive": archive, "for": key, "unreadable": bad})
+
+    def finished(self, key: str) -> dict[str, dict[str, FailureError]]:
+        """Return archive -> its clips that cannot be decoded, of those that need not be gone through again for a key.
+
+        They have to be when the last call looked elsewhere, or when clips were forgotten that may be in them.
+        """
+        found: dict[str, dict[str, FailureError]] = {}
+        origin = None
+        for entry in self.entries():
+            if entry.get("origin", origin) != origin or entry.get("forget"):
+                origin = entry.get("origin", origin)
+                found.clear()
+            if entry.get("for") == key:
+                bad = entry.get("unreadable", {})
+                found[entry["archive"]] = {stem: FailureError(why, Kind(kind)) for stem, (why, kind) in bad.items()}
+        return found
+
     def forget_passing(self) -> int:
         """Forget the failures that may have passed, so that they are tried again; return how many."""
         stems = [stem for stem, failure in self.dead().items() if failure.kind is not Kind.GONE]

@@ -1,5 +1,6 @@
 """What an archive holds, whatever kind it is and whatever it calls its files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,37 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.rar").write_text("<html>too many downloads of this file</html>")
     with pytest.raises(UserError, match=r"a\.rar cannot be used: it is no tar, zip or RAR archive"):
         contents(tmp_path / "a.rar", tmp_path)
+
+
+@pytest.mark.parametrize("outer", MAKERS)
+def test_a_damaged_archive_within_one_is_told_by_the_one_that_somebody_knows(tmp_path: Path, outer: str) -> None:
+    (tmp_path / "all").write_bytes(MAKERS[outer]({"wave.zip": b"PK\x03\x04 and no more"}))
+    with pytest.raises(archives.DamagedArchiveError, match=rf"{tmp_path}/all cannot be used: wave\.zip in it: File is"):
+        contents(tmp_path / "all", tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["all"]
+
+
+def encrypted(content: bytes) -> bytes:
+    """A zip whose first file says that it is encrypted."""
+    made = bytearray(zipped({"a.avi": content}))
+    for place in (6, made.rindex(b"PK\x01\x02") + 8):
+        made[place] |= 1
+    return bytes(made)
+
+
+def unknown_method(content: bytes) -> bytes:
+    """A zip whose first file is compressed in a way that nobody knows."""
+    made = bytearray(zipped({"a.avi": content}))
+    for place in (8, made.rindex(b"PK\x01\x02") + 10):
+        made[place] = 97
+    return bytes(made)
+
+
+@pytest.mark.parametrize(("make", "why"), [(encrypted, "encrypted"), (unknown_method, "compression method")])
+def test_what_the_readers_cannot_do_is_a_sentence(tmp_path: Path, make: Callable[[bytes], bytes], why: str) -> None:
+    (tmp_path / "a.zip").write_bytes(make(b"x"))
+    with pytest.raises(archives.UnusableArchiveError, match=rf"a\.zip cannot be used: .*{why}"):
+        contents(tmp_path / "a.zip", tmp_path)
 
 
 def test_no_archive_writes_where_it_says(tmp_path: Path) -> None:

@@ -203,6 +203,43 @@ def test_lists_that_lack_some_do_not_block_the_folder(tmp_path: Path, archives_f
     assert fetch(tmp_path / "out", own, "ucf101").listing.coverage == {"train": 1.0, "test": 1.0}
 
 
+def test_other_peoples_archives_in_the_folder_do_not_stop_the_fetch(tmp_path: Path, archives_folder: Path) -> None:
+    """They are told of only where something is missing, and then looked at again by the next call."""
+    (archives_folder / "Another.zip").write_bytes(b"PK\x03\x04" + b"x" * 500)
+    (archives_folder / "UCF.tar").write_bytes(b"x" * 2000)  # goes before the one that is needed
+    (archives_folder / "Empty.rar").touch()
+    (archives_folder / "Compressed.rar").write_bytes(rar({"a.avi": b"x" * 50}, method=0x33)[:60])
+    assert fetch(tmp_path / "out", archives_folder, "ucf101").notes == ()
+    whole = (archives_folder / "UCF101.zip").read_bytes()
+    (archives_folder / "UCF101.zip").write_bytes(whole[: len(whole) // 2])
+    before = {path: path.read_bytes() for path in archives_folder.iterdir()}
+    fetched = fetch(tmp_path / "half", archives_folder, "ucf101")
+    assert 0 < fetched.listing.totals["train"].present < fetched.listing.totals["train"].official
+    assert [note.partition(" cannot")[0].rpartition("/")[2] for note in fetched.notes][-2:] == ["UCF.tar", "UCF101.zip"]
+    assert all(note.endswith("; it may hold some of what is missing.") for note in fetched.notes)
+    assert set(fetched.receipt["reasons"]) == {"not in the folder"}
+    assert {path: path.read_bytes() for path in archives_folder.iterdir()} == before
+    (archives_folder / "UCF101.zip").write_bytes(whole)
+    assert fetch(tmp_path / "half", archives_folder, "ucf101").listing.coverage == {"train": 1.0, "test": 1.0}
+
+
+def test_a_smaller_number_from_a_folder_deletes_nothing(tmp_path: Path, archives_folder: Path) -> None:
+    """Not even when the first of the order turns up only now."""
+    own = tmp_path / "own"
+    fetch(own, archives_folder)
+    first, out = fetch(tmp_path / "first", archives_folder, per_class=1), tmp_path / "out"
+    best = [row.path for row in first.listing.rows]
+    for path in best:
+        (own / path).rename(tmp_path / Path(path).name)
+    fetch(out, own, per_class=3)
+    before = set((out / "videos").rglob("*.avi"))
+    for path in best:
+        (tmp_path / Path(path).name).rename(own / path)
+    again = fetch(out, f"{own}/", per_class=1)  # another spelling, so that what was lacking is looked for
+    assert [row.path for row in again.listing.rows] == best
+    assert set((out / "videos").rglob("*.avi")) == before | {out / path for path in best}
+
+
 def test_without_a_rar_tool_the_official_download_does_not_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archives_folder: Path
 ) -> None:

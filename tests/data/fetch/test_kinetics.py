@@ -96,15 +96,48 @@ def test_a_missing_archive_costs_its_class_alone(tmp_path: Path, hosts: StandIn,
     assert present == {"bowling": 0, "playing harp": 2, "windsurfing": 2}
 
 
-def test_the_parts_of_400_are_gone_through_once(tmp_path: Path, hosts: StandIn, film: Film) -> None:
+def in_parts(hosts: StandIn, film: Film, split: str, *parts: Mapping[str, bytes]) -> None:
+    """A stand-in with the archives of a split of Kinetics-400, each of which may hold something of any class."""
     kinetics(hosts, CLASSES, film, "400")
+    for number, content in enumerate(parts):
+        hosts.put(f"/kinetics/400/{split}/part_{number}.tar.gz", tar(content))
+    urls = (f"https://s3.amazonaws.com/kinetics/400/{split}/part_{number}.tar.gz\n" for number in range(len(parts)))
+    hosts.put(f"/kinetics/400/{split}/k400_{split}_path.txt", "".join(urls).encode())
+    hosts.put("/kinetics/400/replacement_for_corrupted_k400.tgz", tar({}))
+
+
+def part_requests(hosts: StandIn) -> list[int]:
+    return [hosts.requests[f"/kinetics/400/train/part_{number}.tar.gz"] for number in range(3)]
+
+
+def test_parts_are_not_gone_through_again_once_a_class_is_complete(tmp_path: Path, hosts: StandIn, film: Film) -> None:
+    """Also those that a class found unreadable in a finished part keep their reason, and --retry looks there again."""
+    parts = [clips(film, "train", label) for label in ("bowling", "windsurfing", "playing harp")]
+    bad = sorted(parts[1])[0]
+    whole, parts[1][bad] = parts[1][bad], b"no video"
+    in_parts(hosts, film, "train", *parts)
+    hosts.always["/kinetics/400/train/part_2.tar.gz"] = 503
+    settings = {"via": "archives", "splits": ("train",)}
+    with pytest.raises(UserError, match=r"server error \(5xx\)"):
+        fetch(tmp_path / "out", hosts.url, "400", **settings)
+    assert part_requests(hosts) == [1, 1, 3]
+    del hosts.always["/kinetics/400/train/part_2.tar.gz"]
+    fetched = fetch(tmp_path / "out", hosts.url, "400", **settings)
+    assert part_requests(hosts) == [1, 1, 4]
+    assert [entry["reason"] for entry in fetched.receipt["dead"]] == ["unreadable: not a video"]
+    fetch(tmp_path / "out", hosts.url, "400", **settings)
+    assert part_requests(hosts) == [1, 1, 4]
+    in_parts(hosts, film, "train", parts[0], parts[1] | {bad: whole}, parts[2])
+    again = bring.fetch(
+        FetchConfig(dataset="kinetics400", to=str(tmp_path / "out"), mirror=hosts.url, interval_sec=0, **settings), True
+    )
+    assert again.listing.coverage == {"train": 1.0}
+
+
+def test_the_parts_of_400_are_gone_through_once(tmp_path: Path, hosts: StandIn, film: Film) -> None:
     for split in ("train", "val"):
         files = [pair for label in CLASSES for pair in clips(film, split, label).items()]
-        for part in range(2):
-            hosts.put(f"/kinetics/400/{split}/part_{part}.tar.gz", tar(dict(files[part::2])))
-        urls = "".join(f"https://s3.amazonaws.com/kinetics/400/{split}/part_{part}.tar.gz\n" for part in range(2))
-        hosts.put(f"/kinetics/400/{split}/k400_{split}_path.txt", urls.encode())
-    hosts.put("/kinetics/400/replacement_for_corrupted_k400.tgz", tar({}))
+        in_parts(hosts, film, split, *(dict(files[part::2]) for part in range(2)))
     hosts.always["/kinetics/400/val/part_1.tar.gz"] = 503
     with pytest.raises(UserError, match=r"could not be had: server error \(5xx\)"):
         fetch(tmp_path / "out", hosts.url, "400", via="archives", per_class=3)
