@@ -41,6 +41,7 @@ class PageRoute:
         self._workers = workers
         self._progress = progress
         self._doubted: list[tuple[ClassPlan, str, FailureError]] = []
+        self._retried = place.forgotten()  # were given up before, when others came: they may be as bad as they were
 
     def bring(self, plans: Sequence[ClassPlan]) -> None:
         """Fill the classes; a dead video's place is taken by the next of its class.
@@ -94,7 +95,7 @@ class PageRoute:
         if failure.kind is Kind.LOCAL:
             raise UserError(f"{failure.reason}; what was complete before is kept, and the same command goes on.")
         plan.dead[stem] = failure
-        if failure.kind is Kind.HOST or failure.reason == "timed out":
+        if failure.kind is Kind.HOST or (failure.kind is Kind.PASSING and stem not in self._retried):
             self._doubted.append((plan, stem, failure))
             self._check_host()
             return
@@ -112,5 +113,6 @@ class PageRoute:
             reason = self._doubted[-1][2].reason
             raise UserError(
                 f"the last {len(self._doubted)} videos failed without one that came: {reason}. Wait an hour, ask more "
-                "slowly (fetch.interval_sec=5 --workers 1), or pass --cookies or --proxy; the same command goes on."
+                "slowly (fetch.interval_sec=5 --workers 1), pass --cookies or --proxy, or bring yt-dlp up to date (pip "
+                "install -U yt-dlp); the same command goes on."
             )

@@ -21,7 +21,8 @@ class Kind(enum.Enum):
     """Not for us: it wants an account, an age or another country. Replaced; `fetch --retry` with cookies or a proxy
     tries it again."""
     PASSING = "passing"
-    """This one may come later: tried again, then replaced; `fetch --retry` tries it once more."""
+    """This one may come later: tried again, then replaced; `fetch --retry` tries it once more. When one after the other
+    fails like this, the fetch stops."""
     HOST = "host"
     """The host answers nobody, or not us: tried again; when it goes on, the fetch stops, and nothing is judged."""
     LOCAL = "local"
@@ -52,8 +53,8 @@ _BY_TEXT = (
     (r"not a bot|too many requests|http error 429|rate.?limit", "too many requests (429)", Kind.HOST),
     (r"private video|video is private", "private", Kind.GONE),
     (r"account.{0,60}(terminated|closed)|channel.{0,40}terminated", "account closed", Kind.GONE),
-    (r"copyright", "removed for copyright", Kind.GONE),
     (r"(your|this) (country|region|location)|geo.?(restrict|block)", "blocked in this country", Kind.CLOSED),
+    (r"copyright", "removed for copyright", Kind.GONE),
     (r"confirm your age|age.?restricted|inappropriate for some", "age-restricted: wants --cookies", Kind.CLOSED),
     (r"members.only|join this channel", "for members only", Kind.CLOSED),
     (r"removed|no longer available|has been deleted|does not exist", "removed", Kind.GONE),

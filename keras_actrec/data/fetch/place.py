@@ -134,6 +134,10 @@ class Place:
             self.remember({"forget": sorted(stems)})
         return len(stems)
 
+    def forgotten(self) -> set[str]:
+        """Return the stems that were ever forgotten, so that they are tried once more."""
+        return {stem for entry in self.entries() for stem in entry.get("forget", ())}
+
     def put(self, source: Path, relative: str) -> None:
         """Move a complete file to where it belongs."""
         target = self.root / relative

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from keras_actrec.data.fetch import bring, from_pages, space, video_pool
 from keras_actrec.data.fetch.bring import Fetched
 from keras_actrec.data.fetch.outcome import FailureError, Kind, by_text
 from keras_actrec.data.fetch.pace import Pace
+from keras_actrec.data.fetch.place import Place
 from keras_actrec.data.fetch.plan import Candidate, ClassPlan
 from keras_actrec.data.fetch.video_pool import VideoPool
 from keras_actrec.data.manifest import read_csv
@@ -173,41 +175,69 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path, hosts: StandI
 
 
 class Refusing:
-    """A pool whose host refuses from a moment on, or always answers with one reason."""
+    """A pool whose host refuses from a moment on, always in the same words."""
 
-    def __init__(self, work: Path, film: bytes, come: int) -> None:
-        self.work, self.film, self.left, self.asked = work, film, come, []
+    def __init__(self, work: Path, film: bytes, come: int, words: str = "Sign in to confirm you're not a bot") -> None:
+        self.work, self.film, self.left, self.words, self.asked = work, film, come, words, []
 
     def fetch(self, url: str, start_sec: float, end_sec: float) -> Path:
         self.asked.append(url)
         if self.left == 0:
-            raise by_text("Sign in to confirm you're not a bot")
+            raise by_text(self.words)
         self.left -= 1
         path = self.work / f"{len(self.asked)}.mp4"
         path.write_bytes(self.film)
         return path
 
 
-def test_a_host_that_refuses_everybody_stops_the_fetch_and_condemns_nobody(tmp_path: Path, film: Film) -> None:
-    from keras_actrec.data.fetch.place import Place
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path / "out", "kinetics400")
+    made.open()
+    yield made
+    made.close()
 
-    place = Place(tmp_path / "out", "kinetics400")
-    place.open()
-    try:
-        rows = [Candidate(f"train/wave/{n:03d}.mp4", "wave", "train", "", f"http://x/{n}") for n in range(50)]
-        plan = ClassPlan("train", "wave", rows, 30, "0")
-        pool = Refusing(tmp_path, film(1), come=5)
-        origin = bring.Hosts(None, tmp_path)
-        route = from_pages.PageRoute(pool, origin, place, Pace(0, 1, 0.01), workers=1)
-        with pytest.raises(
-            UserError, match=r"last 8 videos failed without one that came: too many requests \(429\)\. Wait"
-        ):
-            route.bring([plan])
-        assert len(pool.asked) <= 5 + from_pages.HOST_LIMIT + 1
-        assert place.dead() == {}
-        assert len(place.present(["train"])) == 5
-    finally:
-        place.close()
+
+def bring_from(pool: Refusing, place: Place, tmp_path: Path) -> ClassPlan:
+    """Bring 30 of 50 videos of a class."""
+    rows = [Candidate(f"train/wave/{n:03d}.mp4", "wave", "train", "", f"http://x/{n}") for n in range(50)]
+    plan = ClassPlan("train", "wave", rows, 30, "0")
+    plan.dead.update(place.dead())
+    from_pages.PageRoute(pool, bring.Hosts(None, tmp_path), place, Pace(0, 1, 0.01), workers=1).bring([plan])
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("Sign in to confirm you're not a bot", r"too many requests \(429\)"),
+        ("unable to download video data: HTTP Error 403: Forbidden", r"refused \(403\)"),
+        ("Requested format is not available", "no video there"),
+        ("Failed to extract any player response", "failed: Failed to extract any player response"),
+    ],
+)
+def test_a_host_that_refuses_everybody_stops_the_fetch_and_condemns_nobody(
+    tmp_path: Path, film: Film, place: Place, words: str, reason: str
+) -> None:
+    pool = Refusing(tmp_path, film(1), come=5, words=words)
+    told = rf"last 8 videos failed without one that came: {reason}\. Wait .* \(pip install -U yt-dlp\); the same"
+    with pytest.raises(UserError, match=told):
+        bring_from(pool, place, tmp_path)
+    assert len(pool.asked) <= 5 + from_pages.HOST_LIMIT + 1
+    assert place.dead() == {}
+    assert len(place.present(["train"])) == 5
+
+
+def test_what_is_tried_once_more_and_is_as_bad_as_before_does_not_stop_the_fetch(
+    tmp_path: Path, film: Film, place: Place
+) -> None:
+    """Or else the same command would never come to its end again."""
+    bad = FailureError("refused (403)", Kind.PASSING)
+    place.remember_dead({f"train/wave/{n:03d}": bad for n in range(50)})
+    assert place.forget_passing() == 50
+    pool = Refusing(tmp_path, film(1), come=0, words="HTTP Error 403: Forbidden")
+    assert bring_from(pool, place, tmp_path).present == 0
+    assert len(pool.asked) == len(place.dead()) == 50
 
 
 def test_what_is_needed_is_asked_for_before_anything_is_fetched(
