@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -100,6 +101,12 @@ class FetchConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _mirror(self) -> FetchConfig:
+        if self.mirror and self.mirror.startswith(("http://", "https://")) and not _names_a_host(self.mirror):
+            raise ValueError(f"mirror: expected a folder or http://HOST:PORT/PATH, got {self.mirror}")
+        return self
+
+    @model_validator(mode="after")
     def _proxy(self) -> FetchConfig:
         if self.proxy and not self.proxy.startswith(("http://", "https://")):
             raise ValueError(f"proxy: expected http://HOST:PORT, got {self.proxy}; ffmpeg knows no other kind")
@@ -112,6 +119,14 @@ class FetchConfig(Section):
         if not self.version and self.via == "youtube":
             raise ValueError(f"{self.dataset} comes as an archive; remove via: youtube")
         return self
+
+
+def _names_a_host(address: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(address)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port that is no number, or half an IPv6 address
+        return False
 
 
 class FetchFile(Section):

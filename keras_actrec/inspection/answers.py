@@ -59,8 +59,10 @@ def of_split(directory: Path, config: RunConfig, manifest: Manifest, split: str,
         if notes["key"] == key:
             return _unpack(arrays, notes)
     answers = _ask(str(directory), split, overrides)
-    with contextlib.suppress(PermissionError):  # somebody else's run can be looked at, too
+    try:
         tensor_file.save(path, *_pack(answers, key))
+    except OSError as error:  # a run of somebody else's, or on a disk that is read-only, can be looked at, too
+        print(f"note: the answers cannot be kept in {path.parent} ({error.strerror}); the next look predicts again.")
     return answers
 
 

@@ -18,6 +18,7 @@ from keras_actrec.errors import UserError
 HOST = "127.0.0.1"
 """The App's server gives any file that its user may read to whoever can reach it, so it is reached from here alone."""
 USUAL_PORT = 5151
+_LAST_PORT = 65535
 START_SEC = 300.0
 _NEIGHBOURS = 20
 _LOOK_SEC = 0.5
@@ -27,11 +28,15 @@ def choose_port(wanted: int | None) -> int:
     """Return the port that was asked for, or else FiftyOne's usual one or the next that is free.
 
     Raises:
-        UserError: somebody listens on the one that was asked for.
+        UserError: somebody listens on the one that was asked for, or it is none.
     """
     if wanted is not None:
+        if not 0 < wanted <= _LAST_PORT:
+            raise UserError(f"--port: expected a number from 1 to {_LAST_PORT}, got {wanted}.")
         if not is_free(wanted):
-            raise UserError(f"port {wanted} is taken by another program; choose another one with --port.")
+            raise UserError(
+                f"port {wanted} is taken by another program, or not for all to use; choose another one with --port."
+            )
         return wanted
     return next(filter(is_free, range(USUAL_PORT, USUAL_PORT + _NEIGHBOURS)), None) or free_port()
 

@@ -71,19 +71,28 @@ def open_run(path: str, overrides: Sequence[str]) -> Opened:
     """Open the data set of a run.
 
     Raises:
-        UserError: it is no run, or the data set has changed since.
+        UserError: it is no run, or one that is not whole any more.
     """
     directory = Path(path)
     if not (directory / "config.yaml").is_file():
         raise UserError(f"{path} is no run directory: expected a config.yaml in it, as train.py makes them.")
     opened = open_config(load_config(directory / "config.yaml", overrides), directory)
-    kept = files.read_json(directory / "manifest.lock").get("hash")
+    kept = _hash_of_clips(directory)
     if kept != opened.manifest.hash:
         print(
-            f"note: the data set is not the one of the run any more (manifest {str(kept)[:12]} then, "
+            f"note: the data set is not the one of the run any more (manifest {kept[:12]} then, "
             f"{opened.manifest.hash[:12]} now)"
         )
     return opened
+
+
+def _hash_of_clips(run: Path) -> str:
+    try:
+        return str(files.read_json(run / "manifest.lock")["hash"])
+    except FileNotFoundError:
+        raise UserError(f"{run} holds no manifest.lock, which names the run's clips; copy it too.") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{run / 'manifest.lock'} is damaged; copy it again from the original run.") from None
 
 
 def _section(place: Path) -> dict[str, Any]:

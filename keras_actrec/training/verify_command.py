@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,7 @@ def verify(manifest: Manifest, settings: Settings, kept: Path, again: bool = Fal
 
 
 def _config(options: argparse.Namespace) -> RunConfig:
-    from keras_actrec.config import RunConfig, load_config
+    from keras_actrec.config import load_config, parse_config
 
     if options.config:
         if options.fold is not None:
@@ -119,19 +120,17 @@ def _config(options: argparse.Namespace) -> RunConfig:
         return load_config(options.config, options.overrides)
     if options.overrides:
         raise UserError(f"'{options.overrides[0]}' needs --config; --data takes the defaults.")
-    return RunConfig(data=_data(Path(options.data), options.fold or 1))
+    return parse_config({"data": _data(Path(options.data), 1 if options.fold is None else options.fold)}, options.data)
 
 
-def _data(path: Path, fold: int) -> DataConfig:
+def _data(path: Path, fold: int) -> dict[str, Any]:
     """Return the section `data` for a path: a manifest file, a folder with one, or a folder of class folders."""
-    from keras_actrec.config import DataConfig
-
     if path.is_file():
-        return DataConfig(source="manifest", root=str(path.parent), lists=str(path), fold=fold)
+        return {"source": "manifest", "root": str(path.parent), "lists": str(path), "fold": fold}
     if not path.is_dir():
         raise UserError(f"there is nothing at {path}; expected a folder of videos or a manifest file.")
     source = "manifest" if (path / "manifest.csv").is_file() else "folder"
-    return DataConfig(source=source, root=str(path), fold=fold)
+    return {"source": source, "root": str(path), "fold": fold}
 
 
 def _settings(options: argparse.Namespace, config: RunConfig) -> Settings:
@@ -140,6 +139,8 @@ def _settings(options: argparse.Namespace, config: RunConfig) -> Settings:
     from keras_actrec.data.verification.verifying import Settings
 
     seconds = options.seconds if options.seconds is not None else DEEP_SEC if options.deep else QUICK_SEC
+    if not 0 < options.memory < math.inf:
+        raise UserError(f"--memory: expected a number of gigabytes above 0, got {options.memory:g}.")
     limits = Limits(seconds, int(options.memory * GIGABYTE), options.pixels, options.pixels)
     workers = options.workers or config.data.workers or default_workers()
     wanted = _wanted(config.data) if options.config else None

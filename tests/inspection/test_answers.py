@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,20 @@ def test_answers_are_kept_and_asked_again_when_anything_changes(
     answers.of_split(tmp_path, config, manifest("b"), "test", [])
     assert asked[-2:] == ["test", "test"]
     assert len(asked) == 6
+
+
+def test_a_run_that_cannot_be_written_to_is_looked_at_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    (tmp_path / "model.keras").write_bytes(b"weights")
+    monkeypatch.setattr(answers, "_ask", lambda *_: FOUND)
+    monkeypatch.setattr(answers.tensor_file, "save", read_only)
+    assert answers.of_split(tmp_path, RunConfig(), manifest("a"), "test", []) is FOUND
+    told = f"note: the answers cannot be kept in {tmp_path}/inspection (Read-only file system); the next look"
+    assert capsys.readouterr().out.startswith(told)
 
 
 class Loader:

@@ -23,6 +23,8 @@ from keras_actrec.inspection import app, opening
         (["--run", "nowhere"], "nowhere is no run directory"),
         (["--data", "x", "--overwrite"], "--overwrite replaces the dataset that --keep names"),
         (["--data", "x", "--split", "tset"], "Did you mean 'test'"),
+        (["--data", "x", "--port", "99999"], "--port: expected a number from 1 to 65535, got 99999"),
+        (["--data", "x", "--port", "-5"], "--port: expected a number from 1 to 65535, got -5"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(
@@ -43,6 +45,26 @@ def test_a_run_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").touch()
     with pytest.raises(UserError, match="is a run directory: inspect --run"):
         opening.open_data(str(tmp_path), [])
+
+
+@pytest.mark.parametrize(
+    ("lock", "sentence"),
+    [
+        (None, "holds no manifest.lock, which names the run's clips; copy it too"),
+        ('{"hash', "manifest.lock is damaged; copy it again from the original run"),
+        ("[]", "manifest.lock is damaged; copy it again from the original run"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_told(tmp_path: Path, lock: str | None, sentence: str) -> None:
+    for label in ("run", "sit"):
+        (tmp_path / "videos" / label).mkdir(parents=True)
+        for number in range(6):
+            (tmp_path / "videos" / label / f"{number}.mp4").touch()
+    (tmp_path / "config.yaml").write_text(f"data: {{source: folder, root: {tmp_path / 'videos'}}}\n")
+    if lock is not None:
+        (tmp_path / "manifest.lock").write_text(lock)
+    with pytest.raises(UserError, match=sentence):
+        opening.open_run(str(tmp_path), [])
 
 
 def test_a_folder_of_classes_is_a_data_set(tmp_path: Path, film: Callable[..., Path]) -> None:

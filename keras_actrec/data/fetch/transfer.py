@@ -60,7 +60,7 @@ def download(url: str, target: Path, wire: Wire, progress: Progress | None = Non
 
     Raises:
         FailureError: it could not be had.
-        UserError: it would not fit on the disk.
+        UserError: it would not fit on the disk, or the address is none.
     """
     if target.exists():
         return target
@@ -85,6 +85,10 @@ def _attempt(client: httpx.Client, url: str, part: Path, progress: Progress | No
         raise FailureError("timed out", Kind.PASSING) from None
     except (httpx.ConnectError, httpx.ProxyError):
         raise FailureError("no connection", Kind.HOST) from None
+    except httpx.TooManyRedirects:
+        raise FailureError("redirected in a circle", Kind.PASSING) from None
+    except httpx.InvalidURL as error:
+        raise UserError(f"{url} is no address that can be asked ({error}).") from None
     except httpx.TransportError:
         raise FailureError("cut off", Kind.PASSING) from None
     if "Content-Length" in response.headers and written < total:

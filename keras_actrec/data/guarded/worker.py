@@ -28,6 +28,8 @@ _ORPHAN_SEC = 5.0
 _MOST_REQUEST_BYTES = 1 << 30
 _MOST_WRITTEN_BYTES = 1 << 20
 """A worker writes no files; noise of libraries on standard error may not fill a disk."""
+_LONGEST_SEC = 1e8
+"""Three years; a timer takes no number that is much larger."""
 _LINUX = sys.platform == "linux"
 
 
@@ -57,9 +59,9 @@ def main() -> None:
 def serve(document: dict[str, Any], arrays: list[Any]) -> list[memoryview]:
     """Run one request and return the parts of its answer, which says what went wrong if anything did."""
     limits = Limits(**document["limits"])
-    signal.setitimer(signal.ITIMER_REAL, limits.seconds + _ORPHAN_SEC)
-    _allow(limits.memory_bytes)
     try:
+        signal.setitimer(signal.ITIMER_REAL, min(limits.seconds + _ORPHAN_SEC, _LONGEST_SEC))
+        _allow(limits.memory_bytes)
         function = _function(document["function"])
         extra = {"arrays": arrays} if arrays else {}
         value = function(document["path"], limits, **document["arguments"], **extra)
@@ -116,7 +118,8 @@ def _allow(memory_bytes: int) -> None:
     """Limit private memory to what is held now and so many bytes more."""
     if _LINUX:
         held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_DATA, (held + memory_bytes, resource.RLIM_INFINITY))
+        most = min(held + memory_bytes, sys.maxsize)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
 
 
 def _reader(descriptor: int) -> Callable[[memoryview], None]:

@@ -15,8 +15,8 @@ SLICE_BYTES = 4096
 class StandIn:
     """Serves what `put` was given; each path may have a queue of misbehaviours, of which each request takes one.
 
-    A misbehaviour is a status (404, 429, 503), "truncated" (half of what was promised, then the line drops), "stalled"
-    (half, then silence), or "slow" (a little at a time). `always` holds those that never end.
+    A misbehaviour is a status (404, 429, 503; 302 leads to itself), "truncated" (half of what was promised, then the
+    line drops), "stalled" (half, then silence), or "slow" (a little at a time). `always` holds those that never end.
     """
 
     def __init__(self) -> None:
@@ -134,6 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int) -> None:
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", self.path)
         if status in (429, 503):
             self.send_header("Retry-After", self.stand_in.retry_after)
         self.send_header("Content-Length", "0")

@@ -119,6 +119,14 @@ def test_what_does_not_fit_is_not_begun(hosts: StandIn, target: Path, monkeypatc
     assert target.read_bytes() == CONTENT
 
 
+def test_what_leads_in_a_circle_or_nowhere_is_told(hosts: StandIn, target: Path) -> None:
+    hosts.always["/a.tar"] = 302
+    with pytest.raises(FailureError, match="redirected in a circle"):
+        download(f"{hosts.url}/a.tar", target, wire(attempts=1))
+    with pytest.raises(UserError, match=r"http://host:abc/a\.tar is no address that can be asked"):
+        download("http://host:abc/a.tar", target, wire())
+
+
 def test_a_stop_keeps_what_came(hosts: StandIn, target: Path) -> None:
     hosts.put("/a.tar", CONTENT * 20)
     line = wire()

@@ -56,6 +56,14 @@ def test_a_decoder_that_hangs_is_ended_in_time(pool: Pool, name: str) -> None:
     assert still_works(pool)
 
 
+def test_limits_may_be_as_large_as_somebody_likes(pool: Pool) -> None:
+    beyond = Limits(seconds=1e300, memory_bytes=10**30)
+    assert pool.run("standins:echo", "a.mp4", {"a": 1}, limits=beyond)[0]["path"] == "a.mp4"
+    for limit in ({"seconds": float("inf")}, {"seconds": float("nan")}, {"duration_sec": float("inf")}):
+        with pytest.raises(UserError, match="expected a number above 0"):
+            Limits(**limit)
+
+
 def test_memory_is_limited(pool: Pool) -> None:
     assert pool.run("standins:allocate", "clip.mp4", {"megabytes": 100})[0] == 100 << 20
     assert reason(pool, "allocate", megabytes=2000) == "wanted more than 0.2 GB of memory"

@@ -218,7 +218,12 @@ def test_depth_and_boxes_count_where_a_run_reads_them(root: Path) -> None:
         (["--data", "nowhere"], "there is nothing at nowhere; expected a folder of videos or a manifest file"),
         (["--data", "ROOT", "data.fold=2"], "'data.fold=2' needs --config"),
         (["--data", "ROOT", "--seconds", "0"], "limit seconds: expected a number above 0"),
+        (["--data", "ROOT", "--seconds", "inf"], "limit seconds: expected a number above 0, got inf"),
+        (["--data", "ROOT", "--memory", "inf"], "--memory: expected a number of gigabytes above 0, got inf"),
+        (["--data", "ROOT", "--memory", "nan"], "--memory: expected a number of gigabytes above 0, got nan"),
         (["--data", "ROOT", "--fold", "2"], "fold 2 was asked for"),
+        (["--data", "ROOT", "--fold", "-1"], "data.fold: input should be greater than or equal to 1 (got -1)"),
+        (["--data", "ROOT", "--fold", "0"], "data.fold: input should be greater than or equal to 1 (got 0)"),
         (["--config", "ROOT/none.yaml", "--fold", "2"], "--fold belongs to --data"),
     ],
 )
