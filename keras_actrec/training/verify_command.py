@@ -139,7 +139,7 @@ def _settings(options: argparse.Namespace, config: RunConfig) -> Settings:
     from keras_actrec.data.verification.verifying import Settings
 
     seconds = options.seconds if options.seconds is not None else DEEP_SEC if options.deep else QUICK_SEC
-    if not 0 < options.memory < math.inf:
+    if not 0 < options.memory * GIGABYTE < math.inf:
         raise UserError(f"--memory: expected a number of gigabytes above 0, got {options.memory:g}.")
     limits = Limits(seconds, int(options.memory * GIGABYTE), options.pixels, options.pixels)
     workers = options.workers or config.data.workers or default_workers()

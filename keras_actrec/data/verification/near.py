@@ -30,6 +30,9 @@ _CANDIDATE = 0.16
 _PROBES = 8
 """Most frames of a video that are looked for in all others."""
 _BLOCK = 1024
+"""Rows, and columns, of a part of the matrix of distances: some MB, however many videos there are."""
+_VIDEOS = 128
+"""Whose frames are compared at a time, step by step; the longest gives 64."""
 _LEAST_PICTURES = 2
 """Compared pictures with contrast: a black beginning and end are no evidence."""
 
@@ -57,12 +60,12 @@ def by_ends(first: Sequence[Hashes], second: Sequence[Hashes]) -> list[Pair]:
         first: three pairs of hashes for each video.
         second: the same of the other set.
     """
-    a, b = _Rows.of(first), _Rows.of(second)
-    found = []
-    for start, distances, pictures in _distances(a, b):
-        near = (distances <= DISTANCE) & (pictures >= _LEAST_PICTURES)
-        found += [Pair(start + int(i), int(j), float(distances[i, j])) for i, j in np.argwhere(near)]
-    return found
+    a, found = _Rows.of(first), []
+    for column in range(0, len(second), _BLOCK):
+        for row, distances, pictures in _distances(a, _Rows.of(second[column : column + _BLOCK])):
+            near = (distances <= DISTANCE) & (pictures >= _LEAST_PICTURES)
+            found += [Pair(row + int(i), column + int(j), float(distances[i, j])) for i, j in np.argwhere(near)]
+    return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
 def by_steps(first: Sequence[Hashes], second: Sequence[Hashes]) -> list[Pair]:
@@ -72,17 +75,13 @@ def by_steps(first: Sequence[Hashes], second: Sequence[Hashes]) -> list[Pair]:
         first: pairs of hashes at even steps of time for each video.
         second: the same of the other set.
     """
-    a, b = [_single(hashes) for hashes in first], [_single(hashes) for hashes in second]
-    pairs = (Pair(i, j, _along(a[i], b[j])) for i, j in sorted(_candidates(first, second)))
+    pairs = (Pair(i, j, along(first[i], second[j])) for i, j in sorted(_candidates(first, second)))
     return [pair for pair in pairs if pair.distance <= DISTANCE]
 
 
 def along(first: Hashes, second: Hashes) -> float:
     """Return the least mean distance of two videos over all shifts of time; 1 where they share too little."""
-    return _along(_single(first), _single(second))
-
-
-def _along(a: _Rows, b: _Rows) -> float:
+    a, b = _single(first), _single(second)
     agreement, compared, pictures = a.against(b)
     lengths = len(a.signs), len(b.signs)
     least = max(_LEAST_PICTURES, math.ceil(STEPS_SHARE * min(lengths)))
@@ -99,8 +98,8 @@ class _Rows:
     """Videos (or single frames) as rows of numbers.
 
     Attributes:
-        signs: float32 (N, F * 128), of F frames in a row.
-        pictures, movements: float32 (N, F), whether there is a hash: 1 or 0.
+        signs: int8 (N, F * 128), of F frames in a row.
+        pictures, movements: int8 (N, F), whether there is a hash: 1 or 0.
     """
 
     signs: np.ndarray
@@ -109,14 +108,14 @@ class _Rows:
 
     @classmethod
     def of(cls, videos: Sequence[Hashes]) -> _Rows:
-        stacked = np.stack([signs(hashes) for hashes in videos])
+        stacked = np.stack([signs(hashes).astype(np.int8) for hashes in videos])  # a quarter: there may be many
         there = np.abs(stacked[:, :, ::BITS])
         return cls(stacked.reshape(len(videos), -1), there[..., 0], there[..., 1])
 
     def against(self, other: _Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return equal less unequal bits, compared bits, and compared pictures, each (N, M)."""
-        agreement = self.signs @ other.signs.T
-        pictures = self.pictures @ other.pictures.T
+        agreement = _product(self.signs, other.signs)
+        pictures = _product(self.pictures, other.pictures)
         either = sum(_either(getattr(self, kind), getattr(other, kind)) for kind in ("pictures", "movements"))
         return agreement, BITS * np.maximum(either, 1e-9), pictures
 
@@ -131,11 +130,20 @@ def _single(hashes: Hashes) -> _Rows:
 
 def _either(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return in how many columns one of two rows of 0 and 1 has a 1: (N, M)."""
-    return a.sum(axis=1)[:, None] + b.sum(axis=1)[None] - a @ b.T
+    ones = [side.sum(axis=1, dtype=np.float32) for side in (a, b)]
+    return ones[0][:, None] + ones[1][None] - _product(a, b)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a b^T as float32, which holds such whole numbers exactly; only of that type are products fast."""
+    return a.astype(np.float32) @ b.astype(np.float32).T
 
 
 def _distances(a: _Rows, b: _Rows) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield blocks of the matrix of distances: number of their first row, distances, and compared pictures."""
+    """Yield blocks of rows of the matrix of distances: number of the first, distances, and compared pictures.
+
+    All columns belong to a block, so callers pass no more than some blocks' worth of `b` at a time.
+    """
     for start in range(0, len(a.signs), _BLOCK):
         agreement, compared, pictures = a[start : start + _BLOCK].against(b)
         yield start, (compared - agreement) / (2 * compared), pictures
@@ -144,13 +152,12 @@ def _distances(a: _Rows, b: _Rows) -> Iterator[tuple[int, np.ndarray, np.ndarray
 def _candidates(first: Sequence[Hashes], second: Sequence[Hashes]) -> set[tuple[int, int]]:
     """Return the pairs of videos with a pair of single frames that look alike."""
     a, owners_a = _frames([_spread(hashes) for hashes in first])
-    b, owners_b = _frames(second)
     found: set[tuple[int, int]] = set()
-    for start in range(0, len(owners_b), 8 * _BLOCK):  # so that a block of distances stays small
-        part = slice(start, start + 8 * _BLOCK)
-        for row, distances, pictures in _distances(a, b[part]):
+    for start in range(0, len(second), _VIDEOS):
+        b, owners_b = _frames(second[start : start + _VIDEOS])
+        for row, distances, pictures in _distances(a, b):
             hits = np.argwhere((distances <= _CANDIDATE) & (pictures > 0))
-            pairs = np.stack([owners_a[row + hits[:, 0]], owners_b[part][hits[:, 1]]], axis=1)
+            pairs = np.stack([owners_a[row + hits[:, 0]], start + owners_b[hits[:, 1]]], axis=1)
             found.update(map(tuple, np.unique(pairs, axis=0).tolist()))
     return found
 

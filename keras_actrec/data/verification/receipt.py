@@ -128,7 +128,8 @@ def _unreadable(clip: Clip, reason: str) -> dict[str, Any]:
 
 
 def _id(entry: Mapping[str, Any]) -> str:
-    return json.dumps([value for name, value in entry.items() if name != "reason"])
+    """Return what tells the clips of a list apart: a stretch up to 5 s is not one from 5 s on."""
+    return json.dumps({name: value for name, value in entry.items() if name != "reason"}, sort_keys=True)
 
 
 def _tools() -> dict[str, str]:

@@ -98,6 +98,20 @@ def test_what_cannot_be_read_is_counted_and_named(root: Path, capsys: pytest.Cap
     assert quarantine.count("test") == 1 and quarantine.reasons()["run/01.mp4"] == "empty file"
 
 
+def test_only_the_bad_one_of_two_stretches_is_in_quarantine(root: Path) -> None:
+    """One goes up to a moment, the other one begins there, after the file's end: it has no frames."""
+    clips = [clip for clip in clips_of(root) if clip.path != "run/01.mp4"]
+    halves = [
+        Clip("run/01.mp4", "run", "train", group="g1", **bound) for bound in ({"end_sec": 5.0}, {"start_sec": 5.0})
+    ]
+    write(root, [*clips, *halves])
+    code, receipt = verified(root)
+    assert code == verify_command.FINDINGS
+    (bad,) = Quarantine(next((root / ".keras_actrec").glob("verify-*")) / "quarantine.json").entries
+    assert (bad.start_sec, bad.end_sec) == (5.0, None)
+    assert len(receipt["unreadable"]) == 1
+
+
 def test_leaks_between_splits_are_found(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clips = clips_of(root)
     shutil.copy(root / "jump/00.mp4", root / "jump/copy.mp4")

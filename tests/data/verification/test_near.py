@@ -69,9 +69,15 @@ def distance(first: near.Hashes, second: near.Hashes) -> float:
 def test_blocks_of_products_give_the_distance_as_it_is_defined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near, "_BLOCK", 3)
     monkeypatch.setattr(near, "DISTANCE", 1.0)
+    largest = []
+    against = near._Rows.against
+    monkeypatch.setattr(
+        near._Rows, "against", lambda a, b: largest.append((len(a.signs), len(b.signs))) or against(a, b)
+    )
     first, second = ([random_video(10 * side + i, 3) for i in range(7)] for side in (1, 2))
     pairs = near.by_ends(first, second)
-    assert len(pairs) == 49
+    assert [(pair.first, pair.second) for pair in pairs] == [(i, j) for i in range(7) for j in range(7)]
+    assert set(largest) == {(i, j) for i in (3, 1) for j in (3, 1)}, "both sides, or memory grows with the data set"
     for pair in pairs:
         assert pair.distance == pytest.approx(distance(first[pair.first], second[pair.second]))
 
@@ -81,6 +87,16 @@ def test_the_best_shift_is_taken_and_too_short_a_common_part_does_not_count() ->
     assert near.along(whole[6:], whole) == near.along(whole, whole[6:]) == 0
     assert near.along(whole[:10] + random_video(2, 10), whole[10:] + random_video(3, 10)) > 0.3
     assert near.along(whole[8:], random_video(4, 10) + whole[8:12]) > 0.3  # 4 of 12 steps are the same
+
+
+def test_steps_are_compared_some_videos_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = [random_video(seed, 12) for seed in range(5)]
+    second = [random_video(9, 3) + video for video in reversed(first)]
+    whole = near.by_steps(first, second)
+    assert [(pair.first, pair.second) for pair in whole] == [(i, 4 - i) for i in range(5)]
+    monkeypatch.setattr(near, "_VIDEOS", 2)
+    monkeypatch.setattr(near, "_BLOCK", 7)
+    assert near.by_steps(first, second) == whole
 
 
 def test_black_frames_are_no_evidence() -> None:
