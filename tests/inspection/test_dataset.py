@@ -158,19 +158,19 @@ def test_a_kept_dataset_is_replaced_by_a_complete_one_alone(
     opened: opening.Opened, fiftyone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Labels that somebody has corrected in it must outlive whatever goes wrong on the way."""
-    fiftyone.Dataset("corrected", persistent=True).add_sample(fiftyone.Sample(filepath="/mine.mp4"))
+    fiftyone.Dataset("relabelled", persistent=True).add_sample(fiftyone.Sample(filepath="/mine.mp4"))
     seen = shown.show(writing.rows(opened.manifests), opened.source, tmp_path, shown.Wish(), lambda *_: None)
-    replace = argparse.Namespace(keep="corrected", overwrite=True, receipt="typo.json")
+    replace = argparse.Namespace(keep="relabelled", overwrite=True, receipt="typo.json")
     before = fiftyone.list_datasets()
     with pytest.raises(UserError, match=r"there is no receipt at typo\.json"):
-        building.build(fiftyone, "corrected", opened, {}, seen, replace)
+        building.build(fiftyone, "relabelled", opened, {}, seen, replace)
     replace.receipt = None
     with monkeypatch.context() as patch:
         patch.setattr(building.look, "arrange", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            building.build(fiftyone, "corrected", opened, {}, seen, replace)
+            building.build(fiftyone, "relabelled", opened, {}, seen, replace)
     assert fiftyone.list_datasets() == before
-    assert fiftyone.load_dataset("corrected").values("filepath") == ["/mine.mp4"]
-    made = building.build(fiftyone, "corrected", opened, {}, seen, replace)
+    assert fiftyone.load_dataset("relabelled").values("filepath") == ["/mine.mp4"]
+    made = building.build(fiftyone, "relabelled", opened, {}, seen, replace)
     assert fiftyone.list_datasets() == before
-    assert (made.name, made.slug, made.persistent, len(made)) == ("corrected", "corrected", True, len(seen))
+    assert (made.name, made.slug, made.persistent, len(made)) == ("relabelled", "relabelled", True, len(seen))
