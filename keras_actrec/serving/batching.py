@@ -1,8 +1,9 @@
 """One thread that runs a predictor for many: windows that wait are put together into passes.
 
 Whoever asks first waits a few milliseconds for others to join him, if there are others who might; when more windows
-wait than fit the largest pass, nobody waits. Windows are answered in the order in which they came, and no more of them
-are held than a bound: who asks beyond it is made to wait, which keeps memory bounded.
+wait than fit the largest pass, nobody waits. Windows are answered in the order in which they came; those of one pass
+hold equally many clips. No more of them are held than a bound: who asks beyond it is made to wait, which keeps memory
+bounded.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Batcher:
             job = self._next(max(0.0, deadline - time.monotonic()) if waits else 0.0)
             if job is None:
                 break
-            if job.work or rows + job.rows > self._predictor.most_clips:
+            if job.work or rows + job.rows > self._predictor.most_clips or _shapes(job) != _shapes(first):
                 self._kept = job  # it opens the next pass
                 break
             jobs.append(job)
@@ -178,6 +179,11 @@ class Batcher:
             kept = None
             if job.future.set_running_or_notify_cancel():
                 job.future.set_exception(ClosedError())
+
+
+def _shapes(job: _Job) -> list[dict[str, tuple[int, ...]]]:
+    """Return the shapes of one window: that of a whole video may be several clips, those of a long one are one each."""
+    return [{name: array.shape[1:] for name, array in frames.items()} for frames in job.frames]
 
 
 def _stacked(jobs: Sequence[Sequence[Frames]]) -> list[Frames]:

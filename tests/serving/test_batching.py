@@ -90,6 +90,21 @@ def test_a_part_larger_than_a_pass_goes_alone() -> None:
         assert answers(batcher.submit(part(*range(9)))) == list(range(9))
 
 
+def test_windows_of_another_shape_go_into_a_pass_of_their_own() -> None:
+    """A whole video may be several clips (evaluation.clips), a window of a long one is one."""
+    predictor = Pretended()
+    predictor.may_go.clear()
+    with Batcher(predictor, wait_sec=0.0) as batcher:
+        first = batcher.submit(part(1))
+        until(lambda: batcher.waiting == 0)
+        wide = [{"rgb": np.array([[3, 3, 3], [4, 4, 4]])}]
+        others = [batcher.submit(one) for one in (part(2), wide, part(5))]
+        predictor.may_go.set()
+        assert answers(first) == [1]
+        assert [answers(one) for one in others] == [[2], [3, 4], [5]]
+    assert predictor.passes == [[1], [2], [3, 4], [5]]
+
+
 def test_an_error_reaches_those_who_shared_the_pass_and_nobody_else() -> None:
     predictor = Pretended()
     with Batcher(predictor, wait_sec=0.0) as batcher:
