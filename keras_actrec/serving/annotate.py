@@ -53,7 +53,7 @@ def check_target(target: str | os.PathLike[str], video: str | os.PathLike[str]) 
     """Raise a `UserError` where the annotated video cannot go to a file."""
     if Path(target).suffix.lower() != ".mp4":
         raise UserError(f"--annotate writes an MP4 file; expected a name that ends with .mp4, got {target}.")
-    if Path(target).exists() and Path(target).samefile(video):
+    if Path(target).exists() and Path(video).exists() and Path(target).samefile(video):
         raise UserError(f"--annotate {target} would overwrite the video itself; name another file.")
 
 

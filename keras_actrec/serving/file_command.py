@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keras_actrec import files
 from keras_actrec.errors import UnreadableVideoError, UserError
-from keras_actrec.serving import annotate, output, predict_command
+from keras_actrec.serving import annotate, ending, output, predict_command, targets
 from keras_actrec.serving.answers import Answer
 from keras_actrec.serving.predictor import UNKNOWN, Predictor
 from keras_actrec.serving.session import Session
+from keras_actrec.serving.sheet import Sheet
 from keras_actrec.serving.windows import Sliding
 from keras_actrec.training.progress import Progress
+
+
+def check(options: argparse.Namespace, paths: Sequence[Path]) -> None:
+    """Look at where the results are to go, before anything takes time.
+
+    Raises:
+        UserError: they cannot go there.
+    """
+    output.chosen(options.format, options.out)
+    if options.out is not None:
+        targets.check_file(options.out, "--out")
+        for path in paths:
+            if Path(options.out).exists() and path.exists() and path.samefile(options.out):
+                raise UserError(f"--out {options.out} would overwrite one of the videos; name another file.")
+    if options.annotate is None:
+        return
+    if len(paths) != 1:
+        raise UserError(f"--annotate writes one video, so it wants one; got {len(paths)}.")
+    annotate.check_target(options.annotate, paths[0])
+    targets.check_file(options.annotate, "--annotate")
 
 
 def run(options: argparse.Namespace, paths: Sequence[Path], predictor: Predictor, cut: Sliding | None) -> None:
@@ -21,20 +42,35 @@ def run(options: argparse.Namespace, paths: Sequence[Path], predictor: Predictor
 
     Raises:
         UserError: some could not be read.
+        SystemExit: it was interrupted; the answers before that are kept.
     """
-    kind = output.chosen(options.format, options.out)
-    write = _writer(kind, paths, predictor)
-    with _Sheet(options.out) as sheet, Progress("predict", "videos") as progress:
-        for line in output.heading(kind):
-            sheet.add(line)
-        failed, last = _all(options, paths, predictor, cut, lambda path, told: sheet.add(*write(path, told)), progress)
-    if options.out:
-        predict_command.tell(f"answers: {options.out} ({len(paths) - failed} of {len(paths)} videos)")
-    if options.annotate is not None and last is not None:
-        annotate.write(options.annotate, paths[0], last)
-        predict_command.tell(f"annotated: {options.annotate}")
+    with ending.as_interrupt():
+        failed, last = _answered(options, paths, predictor, cut)
+        if options.out:
+            predict_command.tell(f"answers: {_shown(options.out)} ({len(paths) - failed} of {len(paths)} videos)")
+        if options.annotate is not None and last is not None:
+            annotate.write(options.annotate, paths[0], last)
+            predict_command.tell(f"annotated: {_shown(options.annotate)}")
     if failed:
         raise UserError(f"{failed} of {len(paths)} videos could not be read; {len(paths) - failed} were answered.")
+
+
+def _answered(
+    options: argparse.Namespace, paths: Sequence[Path], predictor: Predictor, cut: Sliding | None
+) -> tuple[int, Answer | None]:
+    """Write the answers; return how many files could not be read, and the last answer."""
+    kind = output.chosen(options.format, options.out)
+    write = _writer(kind, paths, predictor)
+    lines = Sheet(options.out, output.heading(kind), predict_command.tell)
+    try:
+        with lines.opened(), Progress("predict", "videos") as progress:
+            return _all(options, paths, predictor, cut, lambda path, told: lines.add(write(path, told)), progress)
+    except KeyboardInterrupt:
+        if not (options.out and lines.answers):
+            raise
+        many = f"{lines.answers} of {len(paths)} videos"
+        predict_command.warn(f"interrupted: the answers so far are in {_shown(options.out)} ({many})")
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def _all(
@@ -70,23 +106,5 @@ def _writer(kind: str, paths: Sequence[Path], predictor: Predictor) -> output.Li
     return output.csv_lines if kind == "csv" else output.json_lines
 
 
-class _Sheet:
-    """Prints lines, or keeps them for a file, which is published at the end: also of work that was interrupted."""
-
-    def __init__(self, path: str | None) -> None:
-        self._path = path
-        self._lines: list[str] = []
-
-    def __enter__(self) -> _Sheet:
-        return self
-
-    def add(self, *lines: str) -> None:
-        if self._path is None:
-            for line in lines:
-                predict_command.tell(line)
-        else:
-            self._lines += lines
-
-    def __exit__(self, *error: object) -> None:
-        if self._path is not None:
-            files.write_text(self._path, "".join(f"{line}\n" for line in self._lines))
+def _shown(name: str) -> str:
+    return output.printable(name)

@@ -12,7 +12,8 @@ from keras_actrec.errors import UserError
 from keras_actrec.serving.answers import Answer
 
 COLUMNS = ("file", "start_sec", "end_sec", "label", "confidence", "error")
-"""Of a CSV file, which has a row for each segment of a timeline, and one for each file that cannot be read."""
+"""Of a CSV file, which has a row for each segment of a timeline, and one for each file that cannot be read. Bytes of a
+file's name that are no UTF-8 are written as JSON has them: \\udcff."""
 _WORTH_TELLING = 0.005
 """Probability from which on a table tells a class that is not the likeliest."""
 Lines = Callable[[Path, "Answer | str"], list[str]]
@@ -108,4 +109,5 @@ def _percent(share: float) -> str:
 def _row(cells: Sequence[object]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="").writerow(cells)
-    return buffer.getvalue()
+    # Python keeps bytes of a name that are no UTF-8 as lone surrogates, which no UTF-8 file can hold.
+    return buffer.getvalue().encode("utf-8", "backslashreplace").decode()

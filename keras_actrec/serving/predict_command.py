@@ -95,8 +95,7 @@ def run(options: argparse.Namespace) -> None:
     from keras_actrec.serving import file_command, inputs
 
     paths = inputs.videos(words)
-    if options.annotate is not None and len(paths) != 1:
-        raise UserError(f"--annotate writes one video, so it wants one; got {len(paths)}.")
+    file_command.check(options, paths)
     predictor = open_predictor(options, runs)
     file_command.run(options, paths, predictor, sliding(options, predictor))
 

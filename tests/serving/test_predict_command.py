@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import made
@@ -17,6 +21,7 @@ from keras_actrec.evaluation.trained import open_trained
 from keras_actrec.serving import inputs, output, predict_command
 from keras_actrec.serving.answers import Answer
 from keras_actrec.serving.reading import Facts
+from keras_actrec.serving.session import Session
 from keras_actrec.serving.timeline import Segment
 from keras_actrec.serving.windows import Window
 
@@ -211,6 +216,60 @@ def test_annotating_does_not_overwrite_the_video(run: Path, short_video: Path, c
     assert predict("--run", run, short_video, "--annotate", "x.gif") == 1
     assert "ends with .mp4" in capsys.readouterr().err
     assert short_video.read_bytes() == before
+
+
+def test_where_results_cannot_go_is_told_before_the_networks_are_opened(
+    tmp_path: Path, short_video: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_command, "open_predictor", lambda *_: pytest.fail("the networks were opened"))
+    for arguments, said in {
+        ("--out", tmp_path): "expected the name of a file, that is a folder",
+        ("--out", short_video / "answers.csv"): "cannot write there",
+        ("--out", short_video): "would overwrite one of the videos",
+        ("--out", tmp_path / "x.jsonl", "--format", "csv"): "ends like jsonl, but --format says csv",
+        ("--annotate", tmp_path / "x.gif"): "ends with .mp4",
+        ("--annotate", short_video): "would overwrite the video itself",
+        ("--annotate", short_video / "x.mp4"): "cannot write there",
+    }.items():
+        assert predict("--run", "run", short_video, *arguments) == 1
+        error = capsys.readouterr().err.strip()
+        assert said in error
+        assert len(error.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_are_no_utf8_are_told_in_every_format(run: Path, tmp_path: Path, capsys: Printed) -> None:
+    name = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    made.video(tmp_path / "plain.mp4", 20).rename(name)
+    for kind, shown in {"csv": r"caf\udce9.mp4", "jsonl": r"caf\udce9.mp4", "table": "caf\ufffd.mp4"}.items():
+        out = tmp_path / f"answers.{kind}"
+        code = predict("--run", run, name, "--format", kind, "--out", out)
+        written = out.read_text(encoding="utf-8")
+        assert shown in written
+        assert predict("--run", run, name, "--format", kind) == code
+        assert shown in capsys.readouterr().out
+
+
+def test_sigterm_keeps_the_answers_so_far(
+    run: Path, folder: Path, tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = Session.answers
+
+    def ended(session: Session, paths: list[Path]) -> Iterator[Any]:
+        for place, found in enumerate(answers(session, paths)):
+            if place == 2:
+                signal.raise_signal(signal.SIGTERM)
+            yield found
+
+    monkeypatch.setattr(Session, "answers", ended)
+    out = tmp_path / "answers.csv"
+    with pytest.raises(SystemExit) as left:
+        predict("--run", run, folder, "--out", out)
+    assert left.value.code == cli.INTERRUPTED
+    assert f"interrupted: the answers so far are in {out} (2 of 8 videos)" in capsys.readouterr().err
+    with out.open(newline="") as file:
+        assert [Path(row["file"]).name for row in csv.DictReader(file)] == ["clip0.mp4", "clip1.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.csv"]
 
 
 def test_times_and_names_in_a_table() -> None:
