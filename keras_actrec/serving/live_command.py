@@ -57,7 +57,7 @@ def run(options: argparse.Namespace, opened: Callable[[], Predictor]) -> None:
     if options.out is not None:
         raise UserError("--camera prints its answers as they come; leave --out out, and send the output to a file.")
     predictor = opened()
-    if predictor.networks[0].trained.config.data.modalities != ("rgb",):
+    if any(network.trained.config.data.modalities != ("rgb",) for network in predictor.networks):
         raise UserError("a camera shows colours; these networks look at depth.")
     predictor.warm_up()
     cut = default_sliding(predictor, options.window, options.hop)

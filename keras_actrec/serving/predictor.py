@@ -60,13 +60,14 @@ class Predictor:
         rule: when an answer is "unknown".
 
     Raises:
-        UserError: the networks know different classes, or a threshold outside [0, 1].
+        UserError: the networks know different classes, look at different videos, or a threshold outside [0, 1].
     """
 
     def __init__(self, networks: Sequence[Network], least: float = 0.0) -> None:
         if not 0 <= least <= 1:
             raise UserError(f"expected a threshold from 0 to 1, got {least:g}.")
         self.networks = tuple(networks)
+        _check_modalities(self.networks)
         self.classes = self.networks[0].classes
         self.wishes: tuple[Wish, ...] = tuple(network.wish for network in networks)
         self._orders = tuple(self._order(network) for network in networks)
@@ -166,6 +167,17 @@ def default_sliding(predictor: Predictor, window_sec: float | None = None, hop_s
     window = predictor.usual_sec() if window_sec is None else window_sec
     from_sec = 2 * window if window_sec is None and hop_sec is None else window
     return Sliding(window, window / 4 if hop_sec is None else hop_sec, from_sec)
+
+
+def _check_modalities(networks: Sequence[Network]) -> None:
+    """Refuse networks that look at colours beside such that look at depth: each file would be shown to all of them."""
+    seen = [(network.trained.path, ", ".join(network.trained.config.data.modalities)) for network in networks]
+    for path, modalities in seen:
+        if modalities != seen[0][1]:
+            raise UserError(
+                f"the runs of an ensemble must look at the same videos; {seen[0][0]} looks at {seen[0][1]}, {path} at "
+                f"{modalities}; `evaluate --fuse` averages such runs on a data set that has both."
+            )
 
 
 def _repository(trained: Trained) -> repositories.Repository:

@@ -138,6 +138,20 @@ def test_an_ensemble(run: Path, tmp_path: Path, short_video: Path, capsys: Print
         assert both[name] == pytest.approx((first[name] + second[name]) / 2, abs=1e-5)
 
 
+def test_colours_and_depth_are_no_ensemble_and_a_camera_shows_no_depth(
+    run: Path, tmp_path: Path, short_video: Path, capsys: Printed
+) -> None:
+    data, model = "{frames: 4, size: 32, modalities: [depth]}", "{name: r3d_18, base_width: 4, depths: [1, 1, 1, 1]}"
+    depth = made.save_run(tmp_path / "depth", data=data, model=model)
+    for runs in ((run, depth), (depth, run)):
+        assert predict("--run", *runs, short_video) == 1
+        error = capsys.readouterr().err
+        assert "must look at the same videos" in error
+        assert "`evaluate --fuse` averages such runs" in error
+    assert predict("--run", depth, "--camera", short_video) == 1
+    assert "a camera shows colours; these networks look at depth." in capsys.readouterr().err
+
+
 def test_runs_and_videos_are_told_apart(run: Path, short_video: Path) -> None:
     apart = predict_command.runs_and_videos
     assert apart([[str(run), str(short_video)]], ["b.mp4"]) == ([str(run)], [str(short_video), "b.mp4"])
