@@ -155,12 +155,10 @@ def _offered(options: argparse.Namespace, directories: list[str]) -> tuple[Examp
 def _folder(name: str | None) -> Path | None:
     if name is None:
         return None
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise UserError(f"--keep {name}: expected a folder, that is a file.") from None
-    return folder
+    from keras_actrec.serving import targets
+
+    targets.check_folder(name, "--keep")
+    return Path(name)
 
 
 def _cores() -> int:

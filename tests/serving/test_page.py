@@ -90,6 +90,15 @@ def test_a_good_video_plays_beside_its_classes(look: Callable, short_video: Path
     assert page.evaluate("document.querySelectorAll('.card').length") == 0
 
 
+def test_a_video_with_a_long_name(look: Callable, short_video: Path, tmp_path: Path) -> None:
+    video = tmp_path / f"{'n' * 240}.mp4"
+    video.write_bytes(short_video.read_bytes())
+    page = look()
+    upload(page, video)
+    assert states(page)[video.name] in made.CLASSES
+    assert any(url.endswith(f"name={video.name[-200:]}") for url in page.requests())
+
+
 def test_bad_uploads_are_told_and_the_next_is_answered(look: Callable, short_video: Path, tmp_path: Path) -> None:
     empty, text, large = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "large.mp4"
     empty.touch()

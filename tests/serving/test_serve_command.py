@@ -25,6 +25,7 @@ from keras_actrec import cli
         (("--examples", "nowhere"), "--examples nowhere: expected a folder of videos, or none"),
         (("--threshold", "7"), "expected a threshold from 0 to 1, got 7"),
         (("--keep", __file__), "expected a folder, that is a file"),
+        (("--keep", f"{__file__}/kept"), "cannot write there (Not a directory)"),
     ],
 )
 def test_mistakes_are_one_sentence(

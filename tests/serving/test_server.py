@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
+import os
 import re
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +26,7 @@ from starlette.testclient import TestClient
 
 from keras_actrec import cli, files
 from keras_actrec.errors import UserError
-from keras_actrec.serving.server import application, examples, models
+from keras_actrec.serving.server import application, examples, models, uploads
 from keras_actrec.serving.server.metrics import Counter, Histogram, text
 
 SAMPLE = re.compile(r'^[a-z_]+(\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\})? [0-9.e+-]+$')
@@ -242,6 +245,49 @@ def test_nothing_is_kept_unless_asked_for(run: Path, short_video: Path, bad: dic
     document = files.read_json(told)
     assert (document["name"], document["sha256"]) == (name, files.sha256(short_video))
     assert document["label"] in made.CLASSES
+
+
+def test_only_the_end_of_a_long_name_is_kept(run: Path, short_video: Path, tmp_path: Path) -> None:
+    with open_client(application_of(run, keep=tmp_path)) as client:
+        assert post(client, short_video, name="n" * 5000 + ".avi").status_code == 200
+    (told,) = tmp_path.glob("*.json")
+    assert files.read_json(told)["name"] == "n" * 196 + ".avi"
+    assert told.with_suffix(".avi").is_file()
+
+
+@pytest.mark.parametrize("path", ["/api/predict", "/api/explain", "/api/preview"])
+def test_a_full_disk_is_told(run: Path, short_video: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with open_client(application_of(run)) as client:
+        for place, name in ((tempfile, "mkstemp"), (tempfile, "TemporaryDirectory"), (uploads, "_receive")):
+            if (path, name) == ("/api/predict", "TemporaryDirectory"):  # it makes no film
+                continue
+            with monkeypatch.context() as patch:
+                patch.setattr(place, name, full)
+                answer = post(client, short_video, path)
+            assert answer.status_code == 507, name
+            detail = "the server has no room for the upload (No space left on device); try again later."
+            assert answer.json()["detail"] == detail
+        assert list(client.app.state.uploads.iterdir()) == []
+        assert post(client, short_video, path).status_code == 200
+
+
+def test_what_cannot_be_kept_is_answered_and_told_once(
+    run: Path, short_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    kept.touch()
+    with open_client(application_of(run, keep=kept)) as client:
+        for _ in range(3):
+            assert post(client, short_video).status_code == 200
+        said = f"--keep {kept}: uploads are answered, but not kept any more (File exists)."
+        assert capsys.readouterr().err.splitlines() == [said]
+        kept.unlink()
+        assert post(client, short_video).status_code == 200
+        assert len(list(kept.iterdir())) == 2
+        assert capsys.readouterr().err == ""
 
 
 def test_metrics_are_prometheus_text(run: Path, short_video: Path, bad: dict[str, Path]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -19,8 +21,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from keras_actrec import __version__
 from keras_actrec.data.synthetic.recording import for_browsers, write_video
 from keras_actrec.explain.command import METHOD_NAMES
-from keras_actrec.serving.server import keeping, questions, uploads
+from keras_actrec.serving.server import questions, uploads
 from keras_actrec.serving.server.examples import Example
+from keras_actrec.serving.server.keeping import Keeper
 from keras_actrec.serving.server.metrics import CONTENT_TYPE
 from keras_actrec.serving.server.refusals import RefusedError
 from keras_actrec.serving.server.schema import Health, ModelFacts, Offered, Problem, Told
@@ -28,6 +31,7 @@ from keras_actrec.serving.server.service import Service
 from keras_actrec.serving.server.statistics import Statistics
 
 HEADER = "X-Actrec"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 OwnHeader = Annotated[str, Header(alias=HEADER, description="Any value; keeps other web sites from posting.")]
 _UPLOAD = {
     "requestBody": {
@@ -45,6 +49,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "The video cannot be read, or a parameter is wrong."},
     429: {"model": Problem, "description": "Too many requests wait; Retry-After says when to come again."},
     503: {"model": Problem, "description": "The server is too busy, or about to end."},
+    507: {"model": Problem, "description": "The server's disk is full."},
 }
 _FILM: dict[int | str, dict[str, Any]] = {200: {"content": {"video/mp4": {}}, "description": "A video, H.264."}}
 
@@ -64,7 +69,7 @@ def router(
     routes = APIRouter()
     _add_facts(routes, service, offered)
     _add_machines(routes, service, statistics)
-    _add_predict(routes, service, folder, keep)
+    _add_predict(routes, service, folder, None if keep is None else Keeper(keep, _warn))
     _add_films(routes, service, folder)
     return routes
 
@@ -102,7 +107,7 @@ def _add_machines(routes: APIRouter, service: Service, statistics: Statistics) -
         return Response(statistics.text(), media_type=CONTENT_TYPE)
 
 
-def _add_predict(routes: APIRouter, service: Service, folder: Path, keep: Path | None) -> None:
+def _add_predict(routes: APIRouter, service: Service, folder: Path, keeper: Keeper | None) -> None:
     @routes.post(
         "/api/predict",
         summary="What a video shows",
@@ -128,8 +133,8 @@ def _add_predict(routes: APIRouter, service: Service, folder: Path, keep: Path |
             found = (await service.predict(path, asked)).to_json()
             seconds = {"upload": there - begin, "answer": time.perf_counter() - there}
             told = {"model": asked.model.name, **found, "seconds": {key: round(one, 4) for key, one in seconds.items()}}
-            if keep is not None:
-                await asyncio.to_thread(keeping.keep, keep, path, name, told)
+            if keeper is not None:
+                await asyncio.to_thread(keeper.keep, path, name, told)
         return JSONResponse(told)
 
 
@@ -180,6 +185,14 @@ async def _upload(request: Request, service: Service, folder: Path) -> AsyncIter
     except RefusedError:
         await uploads.drain(request)
         raise
+    except OSError as error:
+        if error.errno in _FULL:  # films are made in files, too
+            raise uploads.no_room(error) from None
+        raise
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _film(frames: np.ndarray, fps: float) -> bytes:

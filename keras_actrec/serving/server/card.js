@@ -3,6 +3,7 @@
 
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#b5609a", "#e69f00", "#56b4e9", "#332288", "#882255"];
 const UNKNOWN = "unknown";
+const NAME_LENGTH = 200; // what the server keeps of a file's name: its end, with the suffix
 
 class Card {
   constructor(file, model, label) {
@@ -30,7 +31,7 @@ class Card {
   async ask() {
     this.say("waiting …");
     try {
-      const parameters = { model: this.model.name, name: this.file.name };
+      const parameters = { model: this.model.name, name: this.file.name.slice(-NAME_LENGTH) };
       const response = await post("/api/predict", this.file, parameters, (text) => this.say(text));
       this.show(await response.json());
       this.say("");

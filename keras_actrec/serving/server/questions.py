@@ -15,7 +15,9 @@ from keras_actrec.serving.server.service import Asked
 LEAST_SEC, MOST_SEC = 0.1, 3600.0
 
 ModelName = Annotated[str | None, Query(max_length=200, description="Name of a model; default: the first.")]
-Name = Annotated[str | None, Query(max_length=200, description="What the sender calls the file; only for --keep.")]
+Name = Annotated[
+    str | None, Query(description="What the sender calls the file, its last 200 characters; only for --keep.")
+]
 Top = Annotated[int, Query(ge=1, le=100, description="How many of the likeliest classes are told.")]
 Seconds = Annotated[float | None, Query(ge=LEAST_SEC, le=MOST_SEC, allow_inf_nan=False)]
 Smooth = Annotated[

@@ -7,7 +7,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,17 +25,23 @@ async def received(request: Request, folder: Path, bounds: Bounds) -> AsyncItera
     """Yield the file with a request's body.
 
     Raises:
-        RefusedError: too large, too slow, cut off, or of a kind that is not taken; with the status.
+        RefusedError: too large, too slow, cut off, of a kind that is not taken, or no room for it; with the status.
     """
     _check_head(request, bounds)
-    handle, name = tempfile.mkstemp(prefix="upload-", dir=folder)
+    with _room():
+        handle, name = tempfile.mkstemp(prefix="upload-", dir=folder)
     path = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with _room(), os.fdopen(handle, "wb") as file:
             await _receive(request, file, bounds)
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def no_room(error: OSError) -> RefusedError:
+    """Return what a request is told whose files the file system refuses."""
+    return RefusedError(507, f"the server has no room for the upload ({error.strerror}); try again later.")
 
 
 async def drain(request: Request) -> None:
@@ -47,6 +53,14 @@ async def drain(request: Request) -> None:
                 count += len(part)
                 if count > _DRAINED_BYTES:
                     return
+
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise no_room(error) from None
 
 
 def _check_head(request: Request, bounds: Bounds) -> None:
