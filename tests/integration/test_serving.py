@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -89,6 +90,33 @@ def test_what_is_under_way_is_answered_before_the_end(serve: Serve, tmp_path: Pa
     assert "Traceback" not in said
     assert workers
     assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert not list(tmp_path.glob("keras-actrec-uploads-*"))
+
+
+def test_a_second_signal_waits_for_nobody(serve: Serve, tmp_path: Path) -> None:
+    """One request waits for a worker that does not answer, another one does not send its upload."""
+    process, port = serve("--workers", "1")
+    (worker,) = [one for one in psutil.Process(process.pid).children() if "guarded.worker" in " ".join(one.cmdline())]
+    worker.suspend()
+    found = []
+    video = made.video(tmp_path / "short.mp4", 20).read_bytes()
+    asking = threading.Thread(target=lambda: found.append(ask(port, video)))
+    asking.start()
+    with socket.create_connection(("127.0.0.1", port), 60) as slow:
+        head = "".join(f"{name}: {value}\r\n" for name, value in OWN.items())
+        slow.sendall(f"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}Content-Length: 99\r\n\r\nx".encode())
+        deadline = time.monotonic() + 60
+        while _under_way(port) < 2:
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGTERM)
+        assert "ending: 2 requests are under way" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+    asking.join(60)
+    ((status, answer),) = found
+    assert (status, answer["detail"]) == (503, "the server is about to end; try again in a moment.")
+    assert (process.returncode, said) == (0, "ended\n")
+    assert psutil.wait_procs([worker], timeout=10)[1] == []
     assert not list(tmp_path.glob("keras-actrec-uploads-*"))
 
 

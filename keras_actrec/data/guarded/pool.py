@@ -147,6 +147,12 @@ class Pool:
         for process in _drain(self._idle):
             process.close()
 
+    def kill(self) -> None:
+        """End all workers now, whatever they are doing, and for good; whoever waits for an answer gets an error."""
+        self._closed.set()
+        for process in self._all:
+            process.end()
+
     def _outcome(self, number: int, request: Request, limits: Limits | None) -> Outcome:
         try:
             return Outcome(number, self.run(*request, limits=limits)[0])

@@ -49,15 +49,17 @@ class Process:
         self._noise: IO[bytes] | None = None
         self._taken: int | None = None
         self._idle_bytes = 0
+        self._ended = False
         self.served = 0
 
     def start(self) -> None:
         """Start the process and wait until it takes requests.
 
         Raises:
-            RuntimeError: it does not come up; with its own last words.
+            RuntimeError: it does not come up, with its own last words; or it has been ended for good.
         """
         self.close()
+        self._check_not_ended()
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._taken, theirs = os.pipe()
         try:
@@ -73,6 +75,9 @@ class Process:
             )
         finally:
             os.close(theirs)
+        if self._ended:  # meanwhile, by another thread, which did not see this process yet
+            self.close()
+            self._check_not_ended()
         for descriptor in (self._process.stdout.fileno(), self._taken):
             os.set_blocking(descriptor, False)
         try:
@@ -154,6 +159,15 @@ class Process:
         process = self._process
         if process is not None:
             process.kill()
+
+    def end(self) -> None:
+        """End the process for good, from any thread: whoever waits for its answer gets an error, and it stays ended."""
+        self._ended = True
+        self.kill()
+
+    def _check_not_ended(self) -> None:
+        if self._ended:
+            raise RuntimeError("this worker that decodes videos has been ended")
 
     def _has_taken(self) -> bool:
         """Whether an ended process had taken the last request: it writes a byte for each, which only this looks at."""

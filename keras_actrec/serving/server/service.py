@@ -87,7 +87,8 @@ class Service:
         self._threads = futures.ThreadPoolExecutor(workers, "reader")
         self._under_way = 0
         self._usual_sec = _USUAL_SEC
-        self._draining = False
+        self._draining = self._aborted = False
+        self._limits: set[asyncio.Timeout] = set()
         self._lock = threading.Lock()
 
     async def __aenter__(self) -> Service:
@@ -101,9 +102,10 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._draining = True
+        self._pool.kill()  # first: a reader waits for its worker, and what it reads nobody waits for any more
         for model in self.models:
-            await asyncio.to_thread(model.batcher.close)
-        await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
+            await asyncio.to_thread(model.batcher.close, *((0.0,) if self._aborted else ()))
+        await asyncio.to_thread(self._threads.shutdown, wait=not self._aborted, cancel_futures=True)
         self._pool.close()
 
     @property
@@ -120,6 +122,19 @@ class Service:
         """Take no more requests."""
         self._draining = True
 
+    @property
+    def aborted(self) -> bool:
+        """Whether nobody waits for what is under way."""
+        return self._aborted
+
+    def abort(self) -> None:
+        """Take no more requests, and refuse those that are under way; the end then waits for nothing that runs."""
+        self._draining = self._aborted = True
+        self._pool.kill()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
+
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """Hold one of the places for requests.
@@ -129,7 +144,7 @@ class Service:
         """
         with self._lock:
             if self._draining:
-                raise RefusedError(503, "the server is about to end; try again in a moment.", _BUSY_SEC)
+                raise _about_to_end()
             if self._under_way >= self.bounds.requests:
                 raise RefusedError(429, f"{self._under_way} requests wait already; try again later.", self._retry_sec())
             self._under_way += 1
@@ -205,10 +220,18 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
+        if self._aborted:
+            raise _about_to_end()
         try:
-            async with asyncio.timeout(self.bounds.answer_sec):
-                yield
+            async with asyncio.timeout(self.bounds.answer_sec) as limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.discard(limit)
         except TimeoutError:
+            if self._aborted:
+                raise _about_to_end() from None
             detail = f"there was no answer within {self.bounds.answer_sec:g} s; try a shorter video, or later."
             raise RefusedError(503, detail, self._retry_sec()) from None
 
@@ -243,9 +266,13 @@ def _told(status: int) -> Iterator[None]:
     except (BusyError, queue.Full):
         raise RefusedError(503, "the server is too busy; try again later.", _BUSY_SEC) from None
     except ClosedError:
-        raise RefusedError(503, "the server is about to end; try again in a moment.", _BUSY_SEC) from None
+        raise _about_to_end() from None
     except UserError as error:
         raise RefusedError(status, str(error)) from None
+
+
+def _about_to_end() -> RefusedError:
+    return RefusedError(503, "the server is about to end; try again in a moment.", _BUSY_SEC)
 
 
 def _unreadable(reason: str) -> str:

@@ -1,6 +1,7 @@
 """No file can take more than the set time or memory, crash the caller, or spoil the next file's answer."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -130,6 +131,44 @@ def test_closing_ends_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(pid, 0)
     with pytest.raises(RuntimeError, match="closed"):
         small.run("standins:echo", "clip.mp4")
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_busy_workers_can_be_killed_and_none_is_started_in_their_place(
+    monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    """A worker that was stopped has not taken its request yet; it is not asked again."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    pool, found = Pool(1, ENOUGH), []
+    pid = pool.run("standins:echo", "a.mp4")[0]["pid"]
+    if stopped:
+        os.kill(pid, signal.SIGSTOP)
+
+    def ask() -> None:
+        try:
+            pool.run("standins:hang", "b.mp4")
+        except (RuntimeError, UnreadableVideoError) as error:
+            found.append(str(error))
+
+    (process,) = pool._all
+    asking = threading.Thread(target=ask)
+    asking.start()
+    end = time.monotonic() + 20
+    while process.served < 2:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    pool.kill()
+    asking.join(30)
+    assert not asking.is_alive()
+    ended, crashed = "this worker that decodes videos has been ended", "crashed the decoder (signal 9)"
+    (told,) = found
+    assert ended in told or (crashed in told and not stopped)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(RuntimeError):
+        pool.run("standins:echo", "c.mp4")
+    assert process._process is None
+    pool.close()
 
 
 def test_a_worker_that_died_while_idle_is_replaced(pool: Pool) -> None:
