@@ -11,6 +11,7 @@ from pathlib import Path
 
 from keras_actrec.swarm import launcher
 from keras_actrec.sweep import trial as trial_program
+from keras_actrec.sweep.log import Log
 
 KILL_SEC = 10.0
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
@@ -32,6 +33,7 @@ class Processes:
         self._test = test
         self._slots: dict[int, int] = {}
         self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._logs: dict[int, Log] = {}
         self._free = list(range(slots))
 
     @property
@@ -48,11 +50,12 @@ class Processes:
         """Start the process of a trial."""
         slot = self._free.pop(0)
         command = ["--number", str(number), *(["--test"] if self._test else [])]
-        self._slots[number], self._running[number] = slot, self._open(command, self.log(number), slot)
+        self._logs[number] = Log.of(self._directory, number)
+        self._slots[number], self._running[number] = slot, self._open(command, self._logs[number], slot)
 
-    def prepare(self) -> tuple[int, Path]:
-        """Make what all trials share; return the exit code and where it has printed."""
-        log = self.log(0)
+    def prepare(self) -> tuple[int, Log]:
+        """Make what all trials share; return the exit code and what it has printed."""
+        log = Log.of(self._directory, 0)
         process = self._open(["--prepare"], log, slot=0)
         try:
             return process.wait(), log
@@ -74,15 +77,14 @@ class Processes:
         for number in self.numbers:
             self.take_back(number)
 
-    def log(self, number: int) -> Path:
-        """Return where a trial prints; 0 is the preparation."""
-        return log_path(self._directory, number)
+    def log(self, number: int) -> Log:
+        """Return what a trial has printed since it was started."""
+        return self._logs[number]
 
-    def _open(self, arguments: list[str], log: Path, slot: int) -> subprocess.Popen[bytes]:
-        log.parent.mkdir(parents=True, exist_ok=True)
+    def _open(self, arguments: list[str], log: Log, slot: int) -> subprocess.Popen[bytes]:
         threads = dict.fromkeys(THREADS, str(self._cores))
         command = [sys.executable, "-m", trial_program.__name__, "--directory", str(self._directory), *arguments]
-        with log.open("ab") as output:
+        with log.path.open("ab") as output:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -91,21 +93,6 @@ class Processes:
                 env={**threads, **launcher.environment(slot, self._gpus)},
                 start_new_session=True,  # Ctrl-C is for the sweep, which ends its trials itself
             )
-
-
-def log_path(directory: Path, number: int) -> Path:
-    """Return where a trial of a sweep prints; 0 is the preparation."""
-    return directory / "logs" / (f"{number:04}.txt" if number else "prepare.txt")
-
-
-def failure(log: Path, code: int) -> str:
-    """Return what went wrong in a process, in one sentence."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    told = [line.removeprefix("error: ") for line in text.splitlines() if line.startswith("error: ")]
-    if told:
-        return told[-1]
-    how = signal.Signals(-code).name if code < 0 else f"code {code}"
-    return f"ended with {how}: {launcher.last_line(log) or 'it said nothing'} (see {log})"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -12,6 +12,7 @@ from keras_actrec.cluster.settings import RaySection
 from keras_actrec.cluster.steady import Steady, check_patience
 from keras_actrec.swarm import launcher
 from keras_actrec.sweep import processes
+from keras_actrec.sweep.log import Log
 
 POLL_SEC = 0.2
 
@@ -33,6 +34,7 @@ class RayProcesses:
         self._test = test
         self._joined: Cluster | None = None
         self._running: dict[int, Steady] = {}
+        self._logs: dict[int, Log] = {}
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -48,11 +50,12 @@ class RayProcesses:
     def start(self, number: int) -> None:
         """Ask for a place for a trial."""
         arguments = ("--number", str(number), *(["--test"] if self._test else []))
-        self._running[number] = Steady(self._cluster, self._job(arguments, self.log(number)))
+        self._logs[number] = Log.of(self._directory, number)
+        self._running[number] = Steady(self._cluster, self._job(arguments, self._logs[number]))
 
-    def prepare(self) -> tuple[int, Path]:
-        """Make what all trials share; return the exit code and where it has printed."""
-        log = self.log(0)
+    def prepare(self) -> tuple[int, Log]:
+        """Make what all trials share; return the exit code and what it has printed."""
+        log = Log.of(self._directory, 0)
         process = Steady(self._cluster, self._job(("--prepare",), log))
         try:
             while (code := process.code) is None:
@@ -83,9 +86,9 @@ class RayProcesses:
             self._joined.close()
             self._joined = None
 
-    def log(self, number: int) -> Path:
-        """Return where a trial prints; 0 is the preparation."""
-        return processes.log_path(self._directory, number)
+    def log(self, number: int) -> Log:
+        """Return what a trial has printed since it was started."""
+        return self._logs[number]
 
     @property
     def _cluster(self) -> Cluster:
@@ -94,14 +97,13 @@ class RayProcesses:
             self._joined = Cluster(self._section, "sweep.ray", count, launcher.cores_each(count))
         return self._joined
 
-    def _job(self, arguments: tuple[str, ...], log: Path) -> Job:
-        log.parent.mkdir(parents=True, exist_ok=True)
+    def _job(self, arguments: tuple[str, ...], log: Log) -> Job:
         program = ("-m", processes.trial_program.__name__, "--directory", str(self._directory))
         threads = dict.fromkeys(processes.THREADS, str(self._cluster.threads))
         return Job(
             command=(PYTHON, *program, *arguments),
             folder=str(Path.cwd()),
-            console=str(log),
+            console=str(log.path),
             environment={**threads, **self._cluster.environment()},
             keeps_stdin=True,
         )

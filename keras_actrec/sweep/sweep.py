@@ -24,7 +24,8 @@ from keras_actrec import files
 from keras_actrec.errors import UserError
 from keras_actrec.locking import HeldError, Lock
 from keras_actrec.sweep import outcome, record, search, settings, trial
-from keras_actrec.sweep.processes import Processes, failure
+from keras_actrec.sweep.log import failure
+from keras_actrec.sweep.processes import Processes
 from keras_actrec.sweep.ray_processes import RayProcesses
 from keras_actrec.sweep.record import State, Trial
 from keras_actrec.sweep.settings import SweepConfig
@@ -135,7 +136,7 @@ class Sweep:
         point = self.search.propose(self.trials)
         if point is None:
             return None
-        number = max(self._trials, default=0) + 1
+        number = max([*self._trials, *trial.numbers(self.path)], default=0) + 1
         try:
             run = settings.run_config(self.config, point, output=str(self.path))
         except UserError as error:

@@ -33,6 +33,11 @@ def place(directory: Path, number: int) -> Path:
     return directory / RUNS / f"{number:04}"
 
 
+def numbers(directory: Path) -> list[int]:
+    """Return the numbers of the trials that have a run directory, also of those whose record was deleted."""
+    return [int(path.name) for path in (directory / RUNS).glob("[0-9]*") if path.name.isdecimal() and path.is_dir()]
+
+
 def config_path(directory: Path, number: int) -> Path:
     """Return where the configuration of a trial is published before it begins."""
     return directory / RUNS / f"{number:04}.yaml"

@@ -30,6 +30,9 @@ def leave() -> None:
 
 threading.Thread(target=leave, daemon=True).start()
 if options.prepare:
+    if os.environ.get("FAKE_TRIAL") == "crash-in-preparation":
+        print("reading the manifest", flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
     sys.exit(0)
 config = yaml.safe_load((options.directory / "trials" / f"{options.number:04}.yaml").read_text())
 batch, epochs = config["training"]["batch_size"], config["training"]["epochs"]

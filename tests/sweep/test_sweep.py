@@ -22,6 +22,7 @@ pytest.importorskip("optuna")
 from keras_actrec import config as configuration
 from keras_actrec.errors import UserError
 from keras_actrec.sweep import live, processes, record
+from keras_actrec.sweep.log import Log, failure
 from keras_actrec.sweep.record import State
 from keras_actrec.sweep.settings import load_sweep_config
 from keras_actrec.sweep.sweep import Sweep
@@ -168,6 +169,43 @@ def test_a_trial_that_goes_wrong_is_told_and_the_others_go_on(
     assert told in sweep.trials[1].reason
     assert any(told in line for line in lines)
     assert "trial 2" in (sweep.path / "best.yaml").read_text() or "trial 4" in (sweep.path / "best.yaml").read_text()
+
+
+def test_errors_of_earlier_sessions_are_not_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_TRIAL", "crash-in-preparation")
+    sweep, _ = sweep_of(tmp_path, search="grid", trials=1, space={"training.batch_size": [7]})
+    (sweep.path / "logs").mkdir(parents=True)
+    for name in ("prepare.txt", "0001.txt"):
+        (sweep.path / "logs" / name).write_text("error: the folder of yesterday is missing.\n")
+    with pytest.raises(UserError, match="ended with SIGSEGV: reading the manifest "):
+        sweep.run()
+    monkeypatch.setenv("FAKE_TRIAL", "crash-on-7")
+    sweep, _ = sweep_of(tmp_path, search="grid", trials=1, space={"training.batch_size": [7]})
+    sweep.run()
+    assert sweep.trials[0].reason.startswith("ended with SIGSEGV: it said nothing (see ")
+    assert "yesterday" in (sweep.path / "logs" / "0001.txt").read_text()
+
+
+def test_what_went_wrong_in_a_process(tmp_path: Path) -> None:
+    log = Log.of(tmp_path, 3)
+    assert failure(log, 2) == f"ended with code 2: it said nothing (see {log.path})"
+    log.path.write_text("error: first.\nerror: second.\n\nand then\n")
+    assert failure(log, 1) == "second."
+    assert failure(log, -9) == f"ended with SIGKILL: and then (see {log.path})", "it would have gone on"
+    assert failure(Log.of(tmp_path, 3), 1) == f"ended with code 1: it said nothing (see {log.path})"
+
+
+def test_a_record_that_is_deleted_is_tried_again_under_a_new_number(tmp_path: Path) -> None:
+    section = {"search": "grid", "trials": 3, "space": {"training.batch_size": [6, 7, 8]}}
+    first, _ = sweep_of(tmp_path, **section)
+    first.run()
+    for number in (1, 3):
+        record.path_of(first.path, number).unlink()
+    again, _ = sweep_of(tmp_path, **section)
+    again.run()
+    assert {one.number: one.point["training.batch_size"] for one in again.trials} == {2: 7, 4: 6, 5: 8}
+    for number in (3, 5):
+        assert configuration.load_config(first.path / f"trials/{number:04}.yaml").training.batch_size == 8
 
 
 def test_when_all_trials_fail_the_sweep_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
