@@ -11,9 +11,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import errno
+import re
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,8 @@ MOST_PACKETS, OLDEST_SEC = 256, 0.5
 MOST_FRAMES = 4096
 _HUNG_UP = (errno.EIO, errno.ECONNRESET, errno.EPIPE)
 _JOIN_SEC = SILENT_SEC + 5.0
+_SECRET = re.compile("//.*@", re.DOTALL)
+"""Name and password in an address."""
 _SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtp", "srt", "tcp", "udp")
 _OF_STREAMS = {
     "protocol_whitelist": "http,https,tcp,tls,crypto,rtsp,rtmp,rtp,udp,srt",
@@ -186,7 +188,8 @@ class Stream:
             with av.open(name, options=options, timeout=(OPEN_SEC, SILENT_SEC)) as container:
                 yield container
         except (av.FFmpegError, OSError) as error:
-            raise UserError(f"the live source {_shown(self._address)} cannot be read: {error.strerror}.") from None
+            reason = error.strerror if self._paced else f"{error.strerror}{_hint(self._address)}"
+            raise UserError(f"the live source {_shown(self._address)} cannot be read: {reason}.") from None
 
     def _demux(
         self,
@@ -319,6 +322,8 @@ def open_line(source: str) -> Line:
         UserError: it is none of these.
     """
     if source.isdecimal():
+        if len(source) > 9:  # OpenCV takes a C int
+            raise UserError(f"--camera {source[:20]}: expected the number of a camera, such as 0 or 1.")
         return Device(int(source))
     if Path(source).is_file():
         return Stream(source, paced=True)
@@ -355,8 +360,13 @@ def _short_side(height: int, width: int, view: View) -> int:
 
 
 def _shown(address: str) -> str:
-    """Return an address without the password that it may hold."""
-    parts = urllib.parse.urlsplit(address)
-    if parts.password is None:
-        return address
-    return parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
+    """Return an address without the password that it may hold: not taken apart, as a password may hold anything."""
+    return _SECRET.sub("//***@", address)
+
+
+def _hint(address: str) -> str:
+    """Return what to do about a name or password that ends an address too early; "" where none does."""
+    secret = _SECRET.search(address)
+    if secret is None or not set(secret[0][2:-1]) & set("/?#@[]"):
+        return ""
+    return "; in a name or password write / ? # @ [ ] as %2F %3F %23 %40 %5B %5D"

@@ -197,6 +197,18 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"http://\*\*\*@127.0.0.1:9/x cannot be read") as caught:
             camera.newest(0.0)
         assert "secret" not in str(caught.value)
+    for address, said in {
+        "rtsp://u:sec/ret@127.0.0.1:9/x": r"rtsp://\*\*\*@127.0.0.1:9/x cannot be read: .*write / .* as %2F .*\.$",
+        "rtsp://u:sec?r@t@127.0.0.1:9/x": r"rtsp://\*\*\*@127.0.0.1:9/x cannot be read: .*write / .* as %2F .*\.$",
+        "rtsp://u:secret@[::1": r"rtsp://\*\*\*@\[::1 cannot be read: [^;]*\.$",
+        "rtsp://[::1": r"rtsp://\[::1 cannot be read: [^;]*\.$",
+    }.items():
+        with Camera(live.open_line(address), [VIEW], 1.0) as camera, pytest.raises(UserError, match=said) as caught:
+            camera.newest(0.0)
+        assert "sec" not in str(caught.value)
+    with pytest.raises(UserError, match=r"ftp://\*\*\*@x") as caught:
+        live.open_line("ftp://u:sec/ret@x")
+    assert "sec" not in str(caught.value)
     text = tmp_path / "notes.mp4"
     text.write_text("no video")
     with Camera(live.open_line(str(text)), [VIEW], 1.0) as camera, pytest.raises(UserError, match="cannot be read"):
