@@ -65,12 +65,14 @@ def write(run: ExportRun, wish: Wish, parent: Path) -> dict[str, Any]:
     """Write an export to `parent/wish.folder` and return the facts of its card.
 
     Raises:
-        UserError: the network has no such form, the export differs too much, or something else lies there.
+        UserError: the network has no such form, the export differs too much or gives no numbers, or something else lies
+            there.
     """
     _check_size(run, wish)
     with published(parent / wish.folder) as folder:
         _convert(run, wish, folder)
         facts = _facts(run, wish, folder)
+        _check_finite(run, wish, facts["comparison"])
         if not facts["within_tolerance"] and not wish.allow_difference:
             raise UserError(
                 f"the {wish.format} export of {run.path} was not kept: its probabilities differ from the original's by "
@@ -80,6 +82,15 @@ def write(run: ExportRun, wish: Wish, parent: Path) -> dict[str, Any]:
         files.write_json(folder / model_card.FACTS, facts)
         files.write_text(folder / model_card.PAGE, model_card.page(facts))
     return facts
+
+
+def _check_finite(run: ExportRun, wish: Wish, found: dict[str, Any] | None) -> None:
+    """Refuse an export of which no difference could be told, whatever difference is allowed."""
+    if found is not None and not (math.isfinite(found["probability"]) and math.isfinite(found["logit"])):
+        raise UserError(
+            f"the {wish.folder} export of {run.path} was not kept: the network, or the export alone, gives NaN or "
+            f"infinite numbers for {found['split']} clips; `evaluate` tells whether the network does."
+        )
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ def videos(words: Sequence[str]) -> list[Path]:
     A file that is named is taken whatever its suffix, and whether or not it is there: reading it tells what is wrong.
 
     Raises:
-        UserError: a folder without videos, or a pattern that fits no file.
+        UserError: a folder without videos, or a pattern that is none or fits no file.
     """
     return list(dict.fromkeys(path for word in words for path in _meant(word)))
 
@@ -31,7 +31,10 @@ def _meant(word: str) -> Iterator[Path]:
         yield from _in_folder(path)
     elif set(word) & _MAGIC and not path.exists():
         root = Path(path.anchor or ".")
-        found = sorted(root.glob(str(path.relative_to(path.anchor))))
+        try:
+            found = sorted(root.glob(str(path.relative_to(path.anchor))))
+        except ValueError:
+            raise UserError(f"the pattern {word}: ** stands alone between slashes, as in clips/**/*.mp4.") from None
         if not found:
             raise UserError(f"no file fits the pattern {word}.")
         for one in found:

@@ -6,6 +6,7 @@ import argparse
 import signal
 
 from keras_actrec.cluster import option as ray_option
+from keras_actrec.errors import UserError
 
 PORT = 8601
 
@@ -25,7 +26,13 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Sweep as the options say, and name the directory in the last line."""
+    """Sweep as the options say, and name the directory in the last line.
+
+    Raises:
+        UserError: a mistake in the options, the configuration or the data; all trials fail.
+    """
+    if not 0 <= options.port < 1 << 16:
+        raise UserError(f"--port: expected 0 to 65535, got {options.port}.")
     from keras_actrec.sweep import live
     from keras_actrec.sweep.settings import load_sweep_config
     from keras_actrec.sweep.sweep import Sweep

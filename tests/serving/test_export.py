@@ -167,6 +167,20 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(
     assert "NOT WITHIN THE TOLERANCE" in (tmp_path / "saved_model" / "MODEL_CARD.md").read_text()
 
 
+def test_an_export_that_gives_no_numbers_is_refused_whatever_is_allowed(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made("convnet_transformer")
+    opened = export_run.open_run(path)
+    for weight in opened.model.weights[-2:]:
+        weight.assign(weight * np.nan)
+    monkeypatch.setattr(export_run, "open_run", lambda *_: opened)
+    for name, *more in (("saved_model", "--allow-difference"), ("litert", "--int8")):
+        with pytest.raises(UserError, match=r"was not kept: the network, or the export alone, gives NaN .* test clips"):
+            run("--run", path, "--format", name, *more, "--clips", 2, "--calibration", 2, "--out", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @keras.saving.register_keras_serializable(package="test_export")
 class PythonInside(keras.layers.Layer):
     """Calls Python, which no runtime but TensorFlow's own can."""

@@ -206,6 +206,8 @@ def test_live_lines_are_printed_as_they_come(run: Path, tmp_path: Path, capsys: 
         (("a.mp4", "--seconds", 3), "--seconds is for --camera"),
         (("a.mp4", "--format", "csv", "--out", "x.jsonl"), "ends like jsonl, but --format says csv"),
         (("no*such.mp4",), "no file fits the pattern no*such.mp4"),
+        (("clips/**.mp4",), "the pattern clips/**.mp4: ** stands alone between slashes, as in clips/**/*.mp4"),
+        (("--camera", "99999999999"), "--camera 99999999999: expected the number of a camera, such as 0 or 1"),
         (("--camera", "ftp://x"), "expected the number of a camera"),
         (("--camera", "0", "--out", "x"), "--camera prints its answers as they come"),
     ],

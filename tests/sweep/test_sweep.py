@@ -19,6 +19,7 @@ import yaml
 
 pytest.importorskip("optuna")
 
+from keras_actrec import cli
 from keras_actrec import config as configuration
 from keras_actrec.errors import UserError
 from keras_actrec.sweep import live, processes, record
@@ -242,6 +243,12 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     again, _ = sweep_of(tmp_path, "sweep.trials=1")
     with pytest.raises(UserError, match=r"0001\.json is no record of a trial"):
         again.run()
+
+
+@pytest.mark.parametrize("port", [70000, -1])
+def test_a_port_that_is_none(tmp_path: Path, port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sweep", "--config", str(write(tmp_path)), "--port", str(port)]) == 1
+    assert capsys.readouterr().err == f"error: --port: expected 0 to 65535, got {port}.\n"
 
 
 def test_the_live_page_shows_trials_that_run_and_is_for_this_machine_alone(tmp_path: Path) -> None:
