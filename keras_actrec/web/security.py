@@ -98,8 +98,8 @@ class Gate:
         door: what it is called.
         host: address that the server listens at.
         token: password; None: nobody is asked for one.
-        open_paths: beginnings of paths whose routes check for themselves who asks. They are spared the token and the
-            rules for posts, not the check of the `Host` header.
+        open_paths: paths whose routes, and those below them, check for themselves who asks; with a slash at the end:
+            those below alone. They are spared the token and the rules for posts, not the check of the `Host` header.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Gate:
         if not self._is_ours(host_name(headers.get("host", ""))):
             names = ", ".join(sorted(self._hosts or ()))
             return PlainTextResponse(f"This server answers to the names {names} only.", 403)
-        if scope["path"].startswith(self._open_paths):
+        if any(_is_in(scope["path"], path) for path in self._open_paths):
             return None
         if self._keys is not None and not self._keys.fit(scope):
             return _ask_for_token(self._door, scope)
@@ -197,8 +197,13 @@ class Keys:
 
 
 def host_name(header: str) -> str:
-    """Return the name in a Host header, without port and brackets, in lower case."""
-    return (urllib.parse.urlsplit(f"//{header}").hostname or "").rstrip(".") if _is_plain(header) else ""
+    """Return the name in a Host header, without port and brackets, in lower case; "" where it holds none."""
+    if not _is_plain(header):
+        return ""
+    try:
+        return (urllib.parse.urlsplit(f"//{header}").hostname or "").rstrip(".")
+    except ValueError:  # brackets that are not closed, or hold no address
+        return ""
 
 
 def is_own_page(door: Door, headers: Headers) -> bool:
@@ -216,6 +221,10 @@ def _ask_for_token(door: Door, scope: Scope) -> Response:
     given = "token" in QueryParams(scope["query_string"])
     text = "The token is wrong." if given else f"It was set with {door.token}."
     return HTMLResponse(_SIGN_IN % html.escape(text), 401, headers)
+
+
+def _is_in(path: str, opened: str) -> bool:
+    return path == opened or path.startswith(opened if opened.endswith("/") else f"{opened}/")
 
 
 def _equal(first: bytes, second: bytes) -> bool:

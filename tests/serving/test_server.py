@@ -220,7 +220,8 @@ def test_more_than_there_are_places_for_are_told_when_to_come_again(run: Path, s
 def test_a_server_that_is_about_to_end_takes_nothing_new(run: Path, short_video: Path) -> None:
     app = application_of(run)
     with open_client(app) as client:
-        assert client.get("/health").json()["status"] == "ok"
+        health = client.get("/health").json()
+        assert (health["status"], health["models"]) == ("ok", ["untrained"])
         app.state.service.drain()
         answer = post(client, short_video)
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
@@ -338,7 +339,8 @@ def test_other_sites_may_neither_read_nor_post(client: TestClient, short_video: 
         plain = TestClient(client.app, base_url="http://127.0.0.1:8700")
         assert plain.post("/api/predict", content=body, headers=own).status_code == 403
     for path in ("/", "/api/models", "/health"):
-        assert client.get(path, headers={"host": "evil.example"}).status_code == 403
+        for host in ("evil.example", "[abc", "[::1", "[abc]", "127.0.0.1]", "a b"):
+            assert client.get(path, headers={"host": host}).status_code == 403
     page = client.get("/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert page.headers["x-frame-options"] == "DENY"
@@ -352,7 +354,9 @@ def test_other_machines_need_the_token(run: Path, short_video: Path) -> None:
         for path in ("/", "/api/models", "/metrics", "/docs", "/openapi.json"):
             assert client.get(path).status_code == 401
         assert post(client, short_video).status_code == 401
-        assert client.get("/health").status_code == 200
+        health = client.get("/health")
+        assert (health.status_code, health.json()["status"], "models" in health.json()) == (200, "ok", False)
+        assert client.get("/healthy").status_code == client.get("/health.json").status_code == 401
         bearer = {"Authorization": "Bearer open sesame"}
         assert client.get("/metrics", headers=bearer).status_code == 200
         assert client.post("/api/predict", content=short_video.read_bytes(), headers=bearer).status_code == 200

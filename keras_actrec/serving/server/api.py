@@ -55,7 +55,12 @@ _FILM: dict[int | str, dict[str, Any]] = {200: {"content": {"video/mp4": {}}, "d
 
 
 def router(
-    service: Service, statistics: Statistics, folder: Path, keep: Path | None, offered: tuple[Example, ...]
+    service: Service,
+    statistics: Statistics,
+    folder: Path,
+    keep: Path | None,
+    offered: tuple[Example, ...],
+    names_models: bool,
 ) -> APIRouter:
     """Return the routes.
 
@@ -65,10 +70,11 @@ def router(
         folder: where uploads are while they are answered.
         keep: where they go afterwards; None: nowhere.
         offered: example clips.
+        names_models: /health, which needs no token, tells which models there are.
     """
     routes = APIRouter()
     _add_facts(routes, service, offered)
-    _add_machines(routes, service, statistics)
+    _add_machines(routes, service, statistics, names_models)
     _add_predict(routes, service, folder, None if keep is None else Keeper(keep, _warn))
     _add_films(routes, service, folder)
     return routes
@@ -88,7 +94,7 @@ def _add_facts(routes: APIRouter, service: Service, offered: tuple[Example, ...]
         return JSONResponse(found)
 
 
-def _add_machines(routes: APIRouter, service: Service, statistics: Statistics) -> None:
+def _add_machines(routes: APIRouter, service: Service, statistics: Statistics, names_models: bool) -> None:
     @routes.get(
         "/health", summary="Whether requests are taken", response_model=Health, responses={503: {"model": Health}}
     )
@@ -96,10 +102,11 @@ def _add_machines(routes: APIRouter, service: Service, statistics: Statistics) -
         told = {
             "status": "ending" if service.draining else "ok",
             "version": __version__,
-            "models": [model.name for model in service.models],
             "under_way": service.under_way,
             "places": service.bounds.requests,
         }
+        if names_models:
+            told["models"] = [model.name for model in service.models]
         return JSONResponse(told, 503 if service.draining else 200)
 
     @routes.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)

@@ -24,7 +24,7 @@ from keras_actrec.web.security import Door, Gate, require_token
 
 DOOR = Door("actrec", api.HEADER.lower(), "--token", "--host")
 OPEN_PATHS = ("/health",)
-"""Load balancers look at it without a token; it tells no more than that the server is there."""
+"""Load balancers look at it without a token; where there is one, it does not tell which models there are."""
 DESCRIPTION = (
     "What videos show: the bytes of a video file are posted, the likeliest actions are answered. Requests carry the "
     f"header {api.HEADER} with any value, and, where the server wants a token, `Authorization: Bearer TOKEN`."
@@ -80,7 +80,7 @@ def create_app(
     )
     app.state.service, app.state.uploads = service, Path(folder.name)
     app.add_exception_handler(RefusedError, _refuse)
-    app.include_router(api.router(service, statistics, app.state.uploads, keep, offered))
+    app.include_router(api.router(service, statistics, app.state.uploads, keep, offered, token is None))
     app.include_router(site.router(offered))
     app.add_middleware(Gate, door=DOOR, host=host, token=token, open_paths=OPEN_PATHS)
     app.add_middleware(Counting, told=statistics.answered)

@@ -94,6 +94,7 @@ class Health(BaseModel):
 
     status: str
     version: str
-    models: list[str]
     under_way: int
     places: int
+    models: list[str] | None = None
+    """Left out where the server wants a token, which this route does not."""
