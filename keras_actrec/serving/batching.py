@@ -106,15 +106,11 @@ class Batcher:
         """
         return self._put(_Job(Future(), work=work), wait_sec)
 
-    def close(self, wait_sec: float = _JOIN_SEC) -> None:
-        """End the thread after the pass that it is running.
-
-        Args:
-            wait_sec: longest wait for that.
-        """
+    def close(self) -> None:
+        """End the thread after the pass that it is running."""
         self._closed.set()
         if self._thread.ident is not None:
-            self._thread.join(wait_sec)
+            self._thread.join(_JOIN_SEC)
         self._refuse_all()
 
     def _put(self, job: _Job, wait_sec: float | None) -> Future[Any]:

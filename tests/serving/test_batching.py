@@ -156,21 +156,6 @@ def test_at_the_end_nobody_is_left_waiting() -> None:
         batcher.submit(part(4))
 
 
-def test_an_end_that_does_not_wait_for_the_running_pass() -> None:
-    predictor = Pretended()
-    predictor.may_go.clear()
-    batcher = Batcher(predictor, wait_sec=0.0).__enter__()
-    running = batcher.submit(part(1))
-    until(lambda: batcher.waiting == 0)
-    waiting = batcher.submit(part(2))
-    batcher.close(wait_sec=0.0)
-    assert not running.done()
-    with pytest.raises(ClosedError):
-        waiting.result(WAIT_SEC)
-    predictor.may_go.set()
-    assert answers(running) == [1]
-
-
 def test_who_gave_up_is_not_computed_for() -> None:
     predictor = Pretended()
     predictor.may_go.clear()

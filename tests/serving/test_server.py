@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import http.client
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -27,7 +29,9 @@ from starlette.testclient import TestClient
 from keras_actrec import cli, files
 from keras_actrec.errors import UserError
 from keras_actrec.serving.server import application, examples, models, uploads
+from keras_actrec.serving.server.bounds import Bounds
 from keras_actrec.serving.server.metrics import Counter, Histogram, text
+from keras_actrec.serving.server.service import Service
 
 SAMPLE = re.compile(r'^[a-z_]+(\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\})? [0-9.e+-]+$')
 Client = Callable[..., contextlib.AbstractContextManager[TestClient]]
@@ -227,6 +231,32 @@ def test_a_server_that_is_about_to_end_takes_nothing_new(run: Path, short_video:
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
         health = client.get("/health")
         assert (health.status_code, health.json()["status"]) == (503, "ending")
+
+
+def test_a_pass_that_runs_is_not_waited_for_where_the_server_is_to_end_at_once() -> None:
+    closing, may_go = threading.Event(), threading.Event()
+
+    class Busy:
+        def __enter__(self) -> None:
+            pass
+
+        def close(self) -> None:
+            closing.set()
+            may_go.wait(60)
+
+    async def end() -> None:
+        service = Service([SimpleNamespace(batcher=Busy())], Bounds(), 1)
+        await service.__aenter__()
+        leaving = asyncio.create_task(service.__aexit__(None, None, None))
+        try:
+            assert await asyncio.to_thread(closing.wait, 20)
+            assert not leaving.done()
+            service.abort()
+            await asyncio.wait_for(leaving, 20)
+        finally:
+            may_go.set()
+
+    asyncio.run(end())
 
 
 def test_nothing_is_kept_unless_asked_for(run: Path, short_video: Path, bad: dict[str, Path], tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class Service:
         self._threads = futures.ThreadPoolExecutor(workers, "reader")
         self._under_way = 0
         self._usual_sec = _USUAL_SEC
-        self._draining = self._aborted = False
+        self._draining, self._aborted = False, asyncio.Event()
         self._limits: set[asyncio.Timeout] = set()
         self._lock = threading.Lock()
 
@@ -104,8 +104,8 @@ class Service:
         self._draining = True
         self._pool.kill()  # first: a reader waits for its worker, and what it reads nobody waits for any more
         for model in self.models:
-            await asyncio.to_thread(model.batcher.close, *((0.0,) if self._aborted else ()))
-        await asyncio.to_thread(self._threads.shutdown, wait=not self._aborted, cancel_futures=True)
+            await self._unless_aborted(model.batcher.close)
+        await self._unless_aborted(functools.partial(self._threads.shutdown, wait=True, cancel_futures=True))
         self._pool.close()
 
     @property
@@ -125,11 +125,12 @@ class Service:
     @property
     def aborted(self) -> bool:
         """Whether nobody waits for what is under way."""
-        return self._aborted
+        return self._aborted.is_set()
 
     def abort(self) -> None:
         """Take no more requests, and refuse those that are under way; the end then waits for nothing that runs."""
-        self._draining = self._aborted = True
+        self._draining = True
+        self._aborted.set()
         self._pool.kill()
         for limit in self._limits:
             if not limit.expired():
@@ -220,7 +221,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
-        if self._aborted:
+        if self.aborted:
             raise _about_to_end()
         try:
             async with asyncio.timeout(self.bounds.answer_sec) as limit:
@@ -230,10 +231,17 @@ class Service:
                 finally:
                     self._limits.discard(limit)
         except TimeoutError:
-            if self._aborted:
+            if self.aborted:
                 raise _about_to_end() from None
             detail = f"there was no answer within {self.bounds.answer_sec:g} s; try a shorter video, or later."
             raise RefusedError(503, detail, self._retry_sec()) from None
+
+    async def _unless_aborted(self, work: Callable[[], None]) -> None:
+        """Wait for work in a thread, or until nobody waits any more."""
+        waits = [asyncio.ensure_future(one) for one in (asyncio.to_thread(work), self._aborted.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for one in waits:
+            one.cancel()
 
     def _retry_sec(self) -> int:
         return min(_LONGEST_RETRY_SEC, max(1, math.ceil(self._usual_sec)))
