@@ -38,16 +38,22 @@ class Door:
 
 
 @contextlib.contextmanager
-def opened(host: str, page: socket.socket, outside: str | None, router: APIRouter) -> Iterator[tuple[str, Door | None]]:
+def opened(
+    host: str, page: socket.socket, outside: str | None, router: APIRouter, *, local: bool = False
+) -> Iterator[tuple[str, Door | None]]:
     """Yield the address for particles, and the door that has to be served for it, if the page's is not enough.
 
     Args:
         host: of the page.
         page: where the page listens.
-        outside: address by which other machines reach this one; None: all particles are on this machine.
+        outside: address by which other machines reach this one; None: by what the page is told to listen on.
         router: the particles' routes.
+        local: whether all particles are on this machine, whose own name need not lead to it.
     """
-    if outside is None or not (is_loopback(host) or is_everywhere(host)):
+    if local and is_everywhere(host):
+        loopback = "[::1]" if ":" in host else "127.0.0.1"
+        yield f"http://{loopback}:{page.getsockname()[1]}", None
+    elif outside is None or not (is_loopback(host) or is_everywhere(host)):
         yield address_of(page), None
     elif is_everywhere(host):
         shown = f"[{outside}]" if ":" in outside else outside

@@ -142,7 +142,9 @@ class Server:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupted)
         outside = self._cluster.address if self._cluster and not self._cluster.own else None
-        with door.opened(self._swarm.config.swarm.host, self._connection, outside, self._router) as (url, particles):
+        section = self._swarm.config.swarm
+        opened = door.opened(section.host, self._connection, outside, self._router, local=section.launcher == "local")
+        with opened as (url, particles):
             self._swarm.publish_server(url, self._token)
             self._greet(address_of(self._connection))
             serving = [asyncio.create_task(self._web.serve(sockets=[self._connection]))]

@@ -31,6 +31,13 @@ def test_particles_of_this_machine_use_the_pages_address(page: socket.socket) ->
         assert url == f"http://127.0.0.1:{page.getsockname()[1]}"
 
 
+@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])
+def test_particles_of_this_machine_do_not_need_its_name(page: socket.socket, host: str, shown: str) -> None:
+    with door.opened(host, page, None, router, local=True) as (url, own):
+        assert own is None
+        assert url == f"http://{shown}:{page.getsockname()[1]}", "the name of a laptop or a container may lead nowhere"
+
+
 def test_a_page_that_others_reach_needs_no_second_door(page: socket.socket) -> None:
     with door.opened("0.0.0.0", page, "10.0.0.7", router) as (url, own):
         assert own is None
