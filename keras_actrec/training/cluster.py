@@ -102,6 +102,8 @@ def _checked(workers: tuple[str, ...], index: int, source: str) -> Place:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
             raise UserError(f"{source}: expected addresses such as node1:2222, got '{address}'.")
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise UserError(f"{source}: expected brackets around an IPv6 address, as in [::1]:2222, got '{address}'.")
     if len(set(workers)) < len(workers):
         raise UserError(f"{source}: expected different addresses, got {', '.join(workers)}.")
     if len(workers) < 2:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_actrec.config import RunConfig
 from keras_actrec.errors import UserError, did_you_mean
-from keras_actrec.training import distribution, links, meeting
+from keras_actrec.training import cluster_wait, distribution, links, meeting
 from keras_actrec.training.cluster import Place
 from keras_actrec.training.multi_worker import SharedHardware
 from keras_actrec.training.run_directory import compared, difference
@@ -24,7 +24,7 @@ def form(config: RunConfig, place: Place) -> SharedHardware:
 
     Raises:
         UserError: the configuration asks for what several processes cannot do, a process does not come, or it was
-            started otherwise than the chief.
+            started otherwise than the chief, or has gone meanwhile.
     """
     _check(config)
     kind, count = _devices(config.training.devices)
@@ -38,8 +38,10 @@ def form(config: RunConfig, place: Place) -> SharedHardware:
     met = meeting.meet(place, facts, _compare, timeout_sec)
     connected = links.Links(place, met, timeout_sec)
     names = tuple(f"{kind}:{index}" for index in range(count)) * len(place.workers)
-    hardware = SharedHardware(names, _strategy(place), False, links=connected)
-    distribution.adopt(config.training, hardware)
+    # TensorFlow waits for all processes here, and would go on waiting for one that has gone since they met.
+    with connected.told(), connected.together():
+        hardware = SharedHardware(names, _strategy(place), False, links=connected)
+        distribution.adopt(config.training, hardware)
     return hardware
 
 
@@ -51,7 +53,8 @@ def _strategy(place: Place) -> tf.distribute.MultiWorkerMirroredStrategy:
     )
     before = signal.getsignal(signal.SIGTERM)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        with cluster_wait.threads_go_on():
+            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     finally:
         # TensorFlow takes the signal for a notice that the machine will be needed, and goes on.
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

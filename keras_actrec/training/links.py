@@ -126,6 +126,17 @@ class Links:
         Raises:
             UserError: in place of TensorFlow's error, where another process has gone.
         """
+        with self.told():
+            yield
+        self.close()
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Where the block fails tell the others why, or this process what has gone; after it all goes on.
+
+        Raises:
+            UserError: in place of TensorFlow's error, where another process has gone.
+        """
         try:
             yield
         except UserError as error:
@@ -140,7 +151,6 @@ class Links:
         except BaseException:
             self.fail(f"it was interrupted. {RESUME}.")
             raise
-        self.close()
 
     def wait_for_loss(self, seconds: float) -> str | None:
         """Return what is known of a process that has gone, or goes within some seconds: an error may come before it."""
@@ -184,23 +194,28 @@ class Links:
             raise UserError(known or f"the connection to another process broke off. {RESUME}.") from None
 
     def _watch(self) -> None:
-        """Give and read signs of life until this process leaves, or one of the others has gone."""
+        """Give and read signs of life until this process leaves, or one that it needs has gone."""
         watched = selectors.DefaultSelector()
         peers = {}
         for index, connection in self._pulse.items():
             connection.setblocking(False)
             peers[index] = _Peer(connection)
             watched.register(connection, selectors.EVENT_READ, index)
-        reason = None
-        while reason is None and not self._ended.is_set():
+        # `_needed` is looked at each time round: the chief may begin to need a process just when it has gone.
+        while not self._ended.is_set() and not (self.lost and self._needed):
+            gone = {}
             for key, _ in watched.select(BEAT_SEC / 4):
-                reason = reason or self._heard(key.data, peers[key.data])
-                if peers[key.data].left:
+                if reason := self._heard(key.data, peers[key.data]):
+                    gone[key.data] = reason
+                elif peers[key.data].left:
                     watched.unregister(key.fileobj)
-            reason = reason or self._silence(peers)
+            for index, reason in {**self._silent(peers), **gone}.items():
+                if not peers.pop(index).left:
+                    watched.unregister(self._pulse[index])
+                self._miss(index, reason)
         watched.close()
-        if reason is not None:
-            self._end(reason)
+        if not self._ended.is_set():
+            self._end()
 
     def _heard(self, index: int, peer: _Peer) -> str | None:
         """Read what a process says; return why it has gone, if it has."""
@@ -212,27 +227,35 @@ class Links:
                 return f"{name} ended: {told}"
         return None
 
-    def _silence(self, peers: Mapping[int, _Peer]) -> str | None:
-        """Give a sign of life where it is time to, and return who has given none for too long."""
+    def _silent(self, peers: Mapping[int, _Peer]) -> dict[int, str]:
+        """Give a sign of life where it is time to, and return who has given none for too long, with the reason."""
+        silent = {}
         for index, peer in peers.items():
             peer.beat()
-            if not peer.left and time.monotonic() - peer.heard > self._timeout_sec:
-                return (
-                    f"{self.place.name(index)} has given no sign of life for {self._timeout_sec:g} s "
-                    f"(training.cluster.timeout_sec). {RESUME}."
-                )
-        return None
+            # A process that has left is missed by nobody but by one that has not come to its end with the chief.
+            if (peer.left and self.place.is_chief) or time.monotonic() - peer.heard <= self._timeout_sec:
+                continue
+            what = "has left, while this process has waited" if peer.left else "has given no sign of life"
+            silent[index] = (
+                f"{self.place.name(index)} {what} for {self._timeout_sec:g} s (training.cluster.timeout_sec). {RESUME}."
+            )
+        return silent
 
-    def _end(self, reason: str) -> None:
-        """Wake who waits for the one that has gone; end the process if it hangs in TensorFlow all the same."""
-        self.lost = reason
+    def _miss(self, index: int, reason: str) -> None:
+        """Note that a process has gone, the first one's reason, and wake who waits for its words."""
+        self.lost = self.lost or reason
         self._gone.set()
+        with contextlib.suppress(OSError):
+            self._talk[index].shutdown(socket.SHUT_RDWR)
+
+    def _end(self) -> None:
+        """Wake who waits for anybody; end the process if it hangs in TensorFlow all the same."""
         for connection in self._talk.values():
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         while not self._ended.wait(GRACE_SEC):
             if self._needed:
-                print(f"error: {reason}", file=sys.stderr, flush=True)
+                print(f"error: {self.lost}", file=sys.stderr, flush=True)
                 os._exit(1)
 
 

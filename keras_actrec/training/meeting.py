@@ -66,9 +66,10 @@ def meet(place: Place, facts: Any, compare: Compare, timeout_sec: float) -> Met:
 def _gather(place: Place, facts: Any, compare: Compare, deadline: float) -> Met:
     met, hellos = Met({}, {}), {}
     with _listen(place.workers[0]) as listener:
-        while len(met.all()) < 2 * (len(place.workers) - 1):
+        while not _are_there(met, hellos, len(place.workers) - 1):
             connection = _accept(listener, deadline)
             if connection is None:
+                _forget_ended(met, hellos)
                 break
             hello = _hello(connection)
             if hello is not None:
@@ -86,9 +87,13 @@ def _gather(place: Place, facts: Any, compare: Compare, deadline: float) -> Met:
 
 
 def _take_in(met: Met, hellos: dict[int, Any], connection: socket.socket, hello: dict[str, Any]) -> None:
-    """Keep a connection; of two processes with one index the second one is told, and the first one stays."""
+    """Keep a connection; of two processes with one index the second one is told, and the first one stays.
+
+    It takes the place of one that has ended, such as a process that was stopped and started again.
+    """
     kept = met.talk if hello["for"] == _TALK else met.pulse
     index = hello["index"]
+    _forget_ended(met, hellos)
     if index in kept or (index in hellos and hellos[index] != hello["who"]):
         with contextlib.suppress(OSError):
             write(connection, {"refused": f"another process says already that it has the index {index}."})
@@ -96,6 +101,37 @@ def _take_in(met: Met, hellos: dict[int, Any], connection: socket.socket, hello:
         return
     kept[index] = connection
     hellos[index] = hello["who"]
+
+
+def _are_there(met: Met, hellos: dict[int, Any], count: int) -> bool:
+    """Return whether both connections of so many processes are kept; what has ended since is forgotten."""
+    if len(met.all()) < 2 * count:
+        return False
+    _forget_ended(met, hellos)
+    return len(met.all()) == 2 * count
+
+
+def _forget_ended(met: Met, hellos: dict[int, Any]) -> None:
+    """Close both connections of each process that has ended one of them, and forget what it said."""
+    kept = met.talk, met.pulse
+    for index in {index for one in kept for index, connection in one.items() if _has_ended(connection)}:
+        del hellos[index]
+        for connection in (one.pop(index, None) for one in kept):
+            if connection is not None:
+                connection.close()
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Return whether the process at the other end has closed a connection, or was ended; nothing is taken from it."""
+    connection.settimeout(0)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        connection.settimeout(HELLO_SEC)
 
 
 def _missing(place: Place, met: Met) -> str:
@@ -166,9 +202,10 @@ def _check_free(place: Place) -> None:
 def _listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     # A name of this machine may stand for an address that others cannot see, so only "localhost" is taken at its word.
-    where = host if host in ("localhost", "127.0.0.1") else ""
+    where = host.strip("[]") if host in ("localhost", "127.0.0.1", "[::1]") else ""
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     try:
-        return socket.create_server((where, int(port)), reuse_port=False)
+        return socket.create_server((where, int(port)), family=family, reuse_port=False)
     except OSError as error:
         raise UserError(
             f"this process cannot listen at {address} ({error.strerror}): is another run, or another process with the "

@@ -1,7 +1,8 @@
 """Trains as one of several processes, or alone: python cluster_program.py OUTPUT '{"training": .., "clips": ..}'.
 
 Besides the keys of the section `training` the document has `clips` (number of training clips), `bad` (indices of those
-that cannot be read), `pause_sec` (per batch), `dies_in_step` (number of the batch in which a worker is killed).
+that cannot be read), `pause_sec` (per batch), `dies_in_step` (number of the batch in which a worker is killed),
+`dies_before_the_cluster` (whether it is killed as soon as all have met).
 """
 
 import json
@@ -63,6 +64,8 @@ def main(output: Path, document: dict[str, Any]) -> None:
     """Train, or resume, and write the weights of the best epoch, the history and some logits."""
     config = toys.make_config(output, **{**TRAINING, **document.get("training", {})})
     place = find_place(config.training.cluster, os.environ)
+    if document.get("dies_before_the_cluster"):
+        forming._strategy = lambda place: os.kill(os.getpid(), signal.SIGKILL)
     hardware = distribution.set_up(config.training) if place is None else forming.form(config, place)
     if place is None:
         train(output, config, hardware, document)

@@ -55,6 +55,7 @@ def test_from_the_configuration_and_slurm() -> None:
         (tf_config({"worker": ["a:1", "a:1"]}), "different addresses"),
         (tf_config({"worker": ["a:1", "b"]}), "addresses such as node1:2222, got 'b'"),
         (tf_config({"worker": ["a:1", "b:99999"]}), "got 'b:99999'"),
+        (tf_config({"worker": ["a:1", "::1:2222"]}), r"brackets around an IPv6 address.*got '::1:2222'"),
     ],
 )
 def test_mistakes_in_tf_config(environment: dict[str, str], words: str) -> None:

@@ -1,5 +1,6 @@
 import socket
 import struct
+import threading
 import time
 from typing import Any
 
@@ -9,8 +10,10 @@ from linked import as_threads, differ, free_addresses, link, linked
 
 from keras_actrec.errors import UserError
 from keras_actrec.training import links as module
+from keras_actrec.training import meeting
 from keras_actrec.training.cluster import Place
 from keras_actrec.training.meeting import meet
+from keras_actrec.training.messages import read, write
 
 
 def test_all_hear_what_each_says() -> None:
@@ -53,9 +56,12 @@ def test_who_leaves_in_order_is_not_missed() -> None:
 
 def test_the_reason_of_one_reaches_all() -> None:
     with linked(3) as links:
-        waiting = as_threads(
-            3, lambda index: links[1].fail("its disk is full.") if index == 1 else links[index].exchange(index)
-        )
+
+        def work(index: int) -> Any:
+            with links[index].together():
+                return links[1].fail("its disk is full.") if index == 1 else links[index].exchange(index)
+
+        waiting = as_threads(3, work)
         assert isinstance(waiting[0], UserError)
         assert "worker 1" in str(waiting[0])
         assert str(waiting[0]).endswith("ended: its disk is full.")
@@ -91,6 +97,64 @@ def test_silence_is_noticed() -> None:
         links[0].exchange(1)
     for one in links:
         one.close()
+
+
+def vanish(links: module.Links) -> None:
+    """End as a killed process does: without a word."""
+    links._ended.set()
+    links._watcher.join()
+    for connection in (*links._pulse.values(), *links._talk.values()):
+        connection.close()
+
+
+def test_who_vanishes_while_the_chief_evaluates_does_not_take_the_others_along() -> None:
+    links = link(3)
+    vanish(links[1])
+    assert "worker 1" in links[0].wait_for_loss(20)
+    time.sleep(2 * module.BEAT_SEC)  # nothing is to happen
+    assert links[0]._watcher.is_alive()
+    assert links[2].lost is None
+    links[0].dismiss()
+    assert links[2].from_chief() is None
+    for one in (links[0], links[2]):
+        one.close()
+
+
+def test_the_chief_needs_all_again_after_one_has_vanished() -> None:
+    links = link(3)
+    vanish(links[1])
+    assert links[0].wait_for_loss(20)
+    with pytest.raises(UserError, match="worker 1"), links[0].accounted_for(), links[0].together():
+        pass
+    assert "worker 1" in links[2].wait_for_loss(20)
+    links[2].close()
+
+
+def test_a_process_that_is_needed_just_when_it_vanishes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chief has looked for losses, and begins to need it as the loss is noticed."""
+    ended = threading.Event()
+    monkeypatch.setattr(module, "GRACE_SEC", 0.1)
+    monkeypatch.setattr(module.os, "_exit", lambda code: ended.set())
+    links = link(3)
+    vanish(links[1])
+    assert links[0].wait_for_loss(20)
+    links[0]._needed = True
+    assert ended.wait(20)
+    for one in (links[0], links[2]):
+        one.close()
+
+
+def test_who_does_not_come_to_its_end_after_the_chief_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits in TensorFlow for another one that has gone."""
+    ended = threading.Event()
+    monkeypatch.setattr(module, "GRACE_SEC", 0.1)
+    monkeypatch.setattr(module.os, "_exit", lambda code: ended.set())
+    links = link(2, timeout_sec=2.0)
+    links[0].close()
+    assert ended.wait(20)
+    assert "the chief" in links[1].lost
+    assert "has left" in links[1].lost
+    links[1].close()
 
 
 def test_tensorflow_s_error_gives_way_to_the_reason() -> None:
@@ -154,6 +218,63 @@ def test_two_processes_with_one_index() -> None:
     text = " ".join(map(str, found))
     # The second one cannot listen at the address, or is told by the chief.
     assert "same index" in text or "has the index 1" in text
+
+
+def call(addresses: tuple[str, ...], index: int, purposes: Any = ("talk", "pulse")) -> list[socket.socket]:
+    """Come to the chief as a worker does, and wait for its word, which is left unread."""
+    who = {"process": f"{index} {time.time_ns()}", "facts": "alike", "workers": list(addresses)}
+    connections = []
+    for purpose in purposes:
+        connections.append(meeting._connect(Place(addresses, index), time.monotonic() + 20))
+        write(connections[-1], {"for": purpose, "index": index, "who": who})
+    return connections
+
+
+@pytest.mark.parametrize("purposes", [("talk",), ("talk", "pulse")])
+def test_a_process_that_is_started_again_while_it_waits_takes_its_place(purposes: tuple[str, ...]) -> None:
+    addresses = free_addresses(3)
+
+    def work(index: int) -> Any:
+        if index == 0:
+            return join(addresses, 0)
+        for connection in call(addresses, 1, purposes):
+            connection.close()
+        again, other = call(addresses, 1), call(addresses, 2)
+        said = [read(connections[0])["refused"] for connections in (again, other)]
+        for connection in (*again, *other):
+            connection.close()
+        return said
+
+    assert as_threads(2, work) == [[1, 2], ["", ""]]
+
+
+def test_who_has_gone_before_the_last_one_comes_is_missing() -> None:
+    """The chief looks at all once more, and does not begin without it."""
+    addresses = free_addresses(3)
+
+    def work(index: int) -> Any:
+        if index == 0:
+            return join(addresses, 0, timeout_sec=3.0)
+        for connection in call(addresses, 1):
+            connection.close()
+        talk, pulse = call(addresses, 2)
+        with talk, pulse:
+            return read(talk)["refused"]
+
+    error, said = as_threads(2, work)
+    assert isinstance(error, UserError)
+    assert str(error) == said
+    assert f"worker 1 ({addresses[1]}) did not come in time" in said
+
+
+def test_all_meet_at_addresses_of_version_6() -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+            port = server.getsockname()[1]
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    addresses = (f"[::1]:{port}", f"[::1]:{free_addresses(1)[0].rpartition(':')[2]}")
+    assert as_threads(2, lambda index: join(addresses, index)) == [[1], [0]]
 
 
 def test_an_address_in_use() -> None:

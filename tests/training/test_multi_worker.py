@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import toys
 from linked import as_threads, free_addresses, linked
+from tensorflow.python import pywrap_tfe
+from tensorflow.python.eager import context
 
 from keras_actrec.config import parse_config
 from keras_actrec.errors import UserError
-from keras_actrec.training import forming
+from keras_actrec.training import cluster_wait, forming, meeting
+from keras_actrec.training import links as module
 from keras_actrec.training.cluster import Place
 from keras_actrec.training.links import Links
 from keras_actrec.training.multi_worker import SharedHardware
@@ -155,6 +160,55 @@ def test_what_several_processes_cannot_do(changes: dict[str, Any], words: str) -
         forming.form(parse_config(changes), Place(free_addresses(2), 0))
 
 
+def test_a_process_that_goes_before_tensorflow_s_cluster_stands_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow would wait for it: the chief ends its process, or gives the reason if TensorFlow gives up."""
+    ended = threading.Event()
+    monkeypatch.setattr(module.faulthandler, "dump_traceback_later", lambda *_, **__: None)
+    monkeypatch.setattr(module, "GRACE_SEC", 0.1)
+    monkeypatch.setattr(module.os, "_exit", lambda code: ended.set())
+    monkeypatch.setattr(forming, "_devices", lambda wanted: ("CPU", 1))
+    addresses = free_addresses(2)
+
+    def strategy(place: Place) -> Any:
+        if not ended.wait(20):
+            return Devices(2)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(forming, "_strategy", strategy)
+
+    def facts(chief: Any, other: Any) -> str:
+        return ""
+
+    monkeypatch.setattr(forming, "_compare", facts)
+
+    def work(index: int) -> Any:
+        if index == 0:
+            return forming.form(parse_config({}), Place(addresses, 0))
+        for connection in meeting.meet(Place(addresses, 1), {}, facts, 20).all():
+            connection.close()
+        return None
+
+    try:
+        error, _ = as_threads(2, work)
+    finally:
+        module._used.clear()
+    assert ended.is_set()
+    assert isinstance(error, UserError)
+    assert "worker 1" in str(error)
+    assert "has gone" in str(error)
+
+
+def test_threads_go_on_while_tensorflow_waits_for_its_cluster() -> None:
+    """The call without Python's lock is in place, tells TensorFlow's errors, and is gone afterwards."""
+    own = pywrap_tfe.TFE_EnableCollectiveOps
+    context.ensure_initialized()
+    with cluster_wait.threads_go_on():
+        assert pywrap_tfe.TFE_EnableCollectiveOps is not own
+        with pytest.raises(tf.errors.InvalidArgumentError, match="ServerDef"):
+            pywrap_tfe.TFE_EnableCollectiveOps(context.context()._context_handle, b"no definition")
+    assert pywrap_tfe.TFE_EnableCollectiveOps is own
+
+
 def start(output: Path, addresses: tuple[str, ...], index: int, **document: Any) -> subprocess.Popen[str]:
     """Start one of several processes, or one that is alone where there is no address."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
@@ -240,6 +294,15 @@ def test_a_killed_worker_ends_the_run_which_can_be_resumed(together: Path, tmp_p
     calm, resumed = load(together / "0" / "result.npz"), load(tmp_path / "0" / "result.npz")
     for name in calm:
         np.testing.assert_array_equal(calm[name], resumed[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_before_tensorflow_s_cluster_stands_ends_the_run(tmp_path: Path) -> None:
+    (code, said), (killed, _) = train(tmp_path, {}, {"dies_before_the_cluster": True})
+    assert killed == -9
+    assert code == 1, said
+    assert "worker 1" in said.splitlines()[-1], said
+    assert "--resume" in said.splitlines()[-1]
 
 
 @pytest.mark.slow
