@@ -27,10 +27,12 @@ def load_manifest(data: DataConfig, seed: int, progress: Progress | None = None)
         progress: called with (clips there, clips in all) while `stick-actions` is rendered.
 
     Raises:
-        UserError: missing or malformed folder, list or manifest; a group that straddles splits; no clips to train on.
+        UserError: missing or malformed folder, list or manifest; a group that straddles splits; no clips to train on;
+            validation or test clips without a label.
     """
     manifest = read_manifest(data, seed, progress)
     check_groups(manifest.clips)
+    _check_labels(manifest)
     for split in ("train", "validation"):
         if not manifest.split(split):
             raise UserError(
@@ -74,6 +76,17 @@ def check_groups(clips: Iterable[Clip]) -> None:
             )
 
 
+def _check_labels(manifest: Manifest) -> None:
+    """Refuse clips without a label where accuracy is measured; it would be found when all the training is done."""
+    for split in ("validation", "test"):
+        without = [clip.path for clip in manifest.split(split) if not clip.label]
+        if without:
+            raise UserError(
+                f"{without[0]} is a {split} clip without a label, {len(without)} of the {len(manifest.split(split))} "
+                f"{split} clips of {manifest.name} are; give each a label in the manifest, or take it out of the split."
+            )
+
+
 def _ucf101(data: DataConfig, seed: int) -> Manifest:
     clips = splits.read_ucf101(_lists(data), data.fold, data.validation_fraction, seed)
     return Manifest.from_clips("ucf101", _root(data), data.fold, clips)
@@ -112,10 +125,16 @@ def _dealt(path: Path, data: DataConfig, seed: int) -> list[Clip]:
     """Deal the clips of a table without splits to training, validation and test, as those of a folder are."""
     if data.fold != 1:
         raise UserError(f"{path} names no splits, so it has one fold; data.fold is {data.fold}.")
-    clips = read_csv(path, 1, split="train")
-    clips = [clip if clip.label else dataclasses.replace(clip, split="unlabelled") for clip in clips]
+    clips = _unlabelled_apart(read_csv(path, 1, split="train"))
     clips = splits.carve(clips, data.test_fraction, seed, "test")
     return splits.carve_validation(clips, data.validation_fraction, seed)
+
+
+def _unlabelled_apart(clips: list[Clip]) -> list[Clip]:
+    """Give training clips without a label the split "unlabelled": no network can be told what they show."""
+    return [
+        clip if clip.label or clip.split != "train" else dataclasses.replace(clip, split="unlabelled") for clip in clips
+    ]
 
 
 def _manifest_path(data: DataConfig) -> Path:
@@ -135,7 +154,7 @@ def _render(data: DataConfig, progress: Progress | None) -> None:
 
 def _with_validation(path: Path, data: DataConfig, seed: int) -> list[Clip]:
     """Read a manifest file; carve validation unless it names validation clips itself."""
-    clips = read_csv(path, data.fold)
+    clips = _unlabelled_apart(read_csv(path, data.fold))
     if any(clip.split == "validation" for clip in clips):
         return clips
     return splits.carve_validation(clips, data.validation_fraction, seed)

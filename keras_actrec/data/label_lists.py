@@ -204,6 +204,12 @@ def _clips(path: Path, entry: _Entry, index: ClipIndex) -> tuple[Clip, ...]:
             f"{path}, line {entry.number}: '{entry.path}' may be {names[0]} or {names[1]}; expected more of its path."
         )
     labels = {clip.label for clip in clips}
+    learnt = clips and {clip.split for clip in clips} <= {"train", "validation"}  # of others `_check_found` tells
+    if learnt and None in labels and (entry.label is None or len(labels) == 1):
+        raise UserError(
+            f"{path}, line {entry.number}: {names[0]} has no label in the data set; give it one in the manifest,"
+            " or take the line out."
+        )
     if entry.label is not None and clips:
         clips = tuple(clip for clip in clips if _same(clip.label, entry.label, labels))
         if not clips:

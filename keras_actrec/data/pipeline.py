@@ -226,11 +226,12 @@ class Loader:
     def _make(self, key: assemble.Key, work: Callable[..., list[np.ndarray]]) -> tuple[np.ndarray, ...]:
         clip = self.clips[key.index]
         try:
-            frames = work(clip, self.views, self._source, key)
-        except UnreadableVideoError as error:
-            self._quarantine.add(clip, reason_of(clip, error), key.epoch)
-            return (np.False_, *(np.zeros(0, np.uint8) for _ in self.views))
-        except Exception as error:
+            try:
+                frames = work(clip, self.views, self._source, key)
+            except UnreadableVideoError as error:
+                self._quarantine.add(clip, reason_of(clip, error), key.epoch)
+                return (np.False_, *(np.zeros(0, np.uint8) for _ in self.views))
+        except Exception as error:  # also of the quarantine, such as a full disk
             self.failure = self.failure or error
             raise RuntimeError(f"clip {clip.path}: {type(error).__name__}: {error}") from error
         return (np.True_, *frames)

@@ -118,6 +118,27 @@ def test_nothing_to_validate_with(tmp_path: Path) -> None:
         load_manifest(DataConfig(source="manifest", root=str(tmp_path)), seed=0)
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_clips_without_a_label_cannot_be_judged_by(tmp_path: Path, split: str) -> None:
+    """Training would go well, and its end fail."""
+    clips = [Clip(f"{n}.mp4", "ab"[n % 2], ("train", "validation", "test")[n // 2]) for n in range(6)]
+    clips += [Clip("7.mp4", None, split), Clip("8.mp4", None, split)]
+    write_csv(tmp_path / "manifest.csv", [clips])
+    data = DataConfig(source="manifest", root=str(tmp_path))
+    with pytest.raises(UserError, match=rf"7.mp4 is a {split} clip without a label, 2 of the 4 {split} clips"):
+        load_manifest(data, seed=0)
+    assert len(collections.read_manifest(data, seed=0).clips) == 8
+
+
+def test_training_clips_without_a_label_are_unlabelled_ones(tmp_path: Path) -> None:
+    """None of them becomes a validation clip, either."""
+    clips = [*rows(), *(Clip(f"{g}.mp4", None, "train", f"other{g}") for g in range(10))]
+    write_csv(tmp_path / "manifest.csv", [clips])
+    manifest = load_manifest(DataConfig(source="manifest", root=str(tmp_path)), seed=0)
+    assert [clip.path for clip in manifest.split("unlabelled")] == [f"{g}.mp4" for g in range(10)]
+    assert all(clip.label for name in ("train", "validation", "test") for clip in manifest.split(name))
+
+
 def test_every_source_of_the_configuration_has_a_reader() -> None:
     sources = DataConfig.model_json_schema()["properties"]["source"]["enum"]
     assert set(sources) == set(collections._READERS)

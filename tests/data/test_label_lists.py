@@ -200,6 +200,16 @@ def test_mistakes(tmp_path: Path, text: str, parts: list[str]) -> None:
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["{}\n", "{} 3\n", "{} Archery\n"])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_listed_clip_needs_a_label_in_the_data_set(tmp_path: Path, text: str, split: str) -> None:
+    """A list of names, or of numbers, cannot give it one."""
+    clips = [*UCF, Clip("Archery/v_Archery_g10_c01.avi", None, split)]
+    text = text.format("v_Archery_g10_c01.avi") + "v_Archery_g08_c02.avi\nv_HandStandPushups_g08_c01.avi\n"
+    with pytest.raises(UserError, match=r"line 1: Archery/v_Archery_g10_c01.avi has no label in the data set; give"):
+        listed(tmp_path, text, clips)
+
+
 def test_unreadable_lists(tmp_path: Path) -> None:
     manifest = Manifest.from_clips("made-up", tmp_path, 1, UCF)
     with pytest.raises(UserError, match=r"there is no list .*none.txt; `data.labels.list` must name"):

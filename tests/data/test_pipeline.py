@@ -2,12 +2,14 @@
 
 import collections
 import dataclasses
+import errno
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from keras_actrec.data import assemble, augment
+from keras_actrec.data import assemble, augment, quarantine
 from keras_actrec.data.manifest import Clip
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.data.views import Augmentation, View
@@ -129,6 +131,23 @@ def test_a_defect_surfaces_with_the_clips_path() -> None:
         epoch_of(one, 0)
     assert isinstance(one.failure, ZeroDivisionError)
     assert len(quarantine) == 0
+
+
+@pytest.mark.parametrize("rows", [clips(n6="empty"), clips(1, n0="empty")])
+def test_a_quarantine_that_cannot_be_written_is_the_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[Clip]
+) -> None:
+    """A full disk is told as such, and not as an error of TensorFlow's or as clips that cannot be read."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "quarantine.json")
+
+    monkeypatch.setattr(quarantine.files, "write_json", full)
+    one = loader(rows, quarantine=Quarantine(tmp_path / "quarantine.json"))
+    with pytest.raises(tf.errors.OpError, match="No space left on device"):
+        epoch_of(one, 0)
+    assert isinstance(one.failure, OSError)
+    assert one.failure.errno == errno.ENOSPC
 
 
 def test_unlabelled_and_unknown_clips_have_no_label() -> None:
