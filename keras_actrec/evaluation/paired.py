@@ -53,7 +53,8 @@ def difference(values: Sequence[float], confidence: float = 0.95) -> Difference:
     if std is not None and std > _TOLERANCE:
         error = std / math.sqrt(count)
         half = t_quantile(confidence, count - 1) * error
-        interval, p = (mean - half, mean + half), 1 - t_inside(abs(mean) / error, count - 1)
+        # For large t the share inside may be rounded to a little more than 1.
+        interval, p = (mean - half, mean + half), max(0.0, 1 - t_inside(abs(mean) / error, count - 1))
     elif count > 1 and abs(mean) <= _TOLERANCE:
         p = 1.0
     return Difference(tuple(values), mean, std, interval, p, sign_flip(values))

@@ -133,6 +133,11 @@ def test_a_difference_is_scipys_paired_test() -> None:
     assert one.p_exact == pytest.approx(flips.pvalue)
 
 
+def test_a_value_that_is_rounded_to_nothing_is_not_below_it() -> None:
+    values = [0.499842133, 0.499957375, 0.500026093, 0.500052563, 0.500040237, 0.500007439, 0.500047891]
+    assert statistics_.difference(values).p == 0
+
+
 def test_where_there_is_no_spread_no_interval_is_claimed() -> None:
     same, zero, lone = (statistics_.difference(values) for values in ([0.1, 0.1, 0.1], [0.0, 0.0], [0.3]))
     assert (same.interval, same.p) == (None, None)
