@@ -189,7 +189,7 @@ class KeepState(keras.callbacks.Callback):
         return {"learning_rate": optimizers.learning_rate(self.model), **numbers}
 
     def _tell(self, epoch: int, row: dict[str, float], seconds: float) -> None:
-        times = _known_times(self.run)
+        times = known_times(self.run)
         self.run.add_timing(epochs_sec=[*times[:epoch], round(seconds, 3)])
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
         self.run.say(f"epoch {epoch + 1}/{self.epochs}  {numbers}  {seconds:.1f} s{self._lost()}")
@@ -241,5 +241,6 @@ def _of_half_precision() -> str:
     )
 
 
-def _known_times(run: RunDirectory) -> list[float]:
+def known_times(run: RunDirectory) -> list[float]:
+    """Return the seconds that each epoch so far took, in this session or an earlier one."""
     return files.read_json(run.timing).get("epochs_sec", []) if run.timing.exists() else []

@@ -21,8 +21,17 @@ from keras_actrec.data.targets import targets_of
 from keras_actrec.evaluation import provenance
 from keras_actrec.evaluation.provenance import Provenance
 from keras_actrec.models.joint import with_heads
-from keras_actrec.training import coverage, feature_cache, inputs, metric_learning, semi_supervised, supervised, weights
-from keras_actrec.training.callbacks import Companion
+from keras_actrec.training import (
+    coverage,
+    feature_cache,
+    inputs,
+    metric_learning,
+    semi_batches,
+    semi_supervised,
+    supervised,
+    weights,
+)
+from keras_actrec.training.callbacks import Companion, known_times
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.inputs import Inputs
 from keras_actrec.training.measure import measure
@@ -103,7 +112,7 @@ def run_fold(
 ) -> dict[str, Any]:
     """Train on one fold, keep the model, evaluate it, and return its metrics; `companion` goes along with training."""
     config = directory.config
-    began = time.monotonic()
+    began = time.monotonic() - sum(known_times(directory))  # of the sessions before this one
     learnt = train_only(directory, manifest, hardware, companion)
     data = learnt.data
     weights.save_model(learnt.network, directory.model)
@@ -186,11 +195,16 @@ def record_provenance(directory: RunDirectory, manifest: Manifest, ancestors: Se
 
 
 def starting_from(directory: RunDirectory) -> list[Provenance]:
-    """Return what the weights that a run starts from have learnt from; a note where nothing tells."""
+    """Return what the weights that a run starts from have learnt from; a note where nothing tells.
+
+    Of a run that is resumed, whose first weights may be gone by then, what was written down when it began.
+    """
     parent = directory.config.training.init_from
     if not parent:
         return []
-    known = provenance_of(Path(parent))
+    known, own = provenance_of(Path(parent)), directory.path / provenance.FILE_NAME
+    if (known is None or not known.exists()) and own.exists() and (kept := provenance.read(own).ancestors):
+        return list(kept)
     if known is None:
         directory.say(f"note: nothing tells which clips {parent} was trained on, so the provenance guard cannot know")
         return []
@@ -207,7 +221,7 @@ def provenance_of(weights_path: Path) -> Path | None:
 
 def run_baseline(directory: RunDirectory, manifest: Manifest, hardware: Hardware) -> dict[str, Any]:
     """Train the single-frame baseline with the same backbone, data and budget; return its metrics."""
-    config = baseline_config(directory.config)
+    config = baseline_config(directory.config, manifest)
     child = directory.child("baseline", config, manifest)
     if child.finished:
         return files.read_json(child.metrics)
@@ -216,12 +230,15 @@ def run_baseline(directory: RunDirectory, manifest: Manifest, hardware: Hardware
     return run_fold(child, manifest, hardware)
 
 
-def baseline_config(config: RunConfig) -> RunConfig:
+def baseline_config(config: RunConfig, manifest: Manifest) -> RunConfig:
     """Return the configuration of the single-frame baseline of a run.
 
     A network that looks at frames one by one is compared with its own backbone on one frame; any other with itself, on
-    clips that repeat one frame.
+    clips that repeat one frame. It takes as many steps as a semi-supervised run, whose epochs are those of its
+    unlabelled clips.
     """
+    semi = config.training.semi_supervised is not None
+    steps = semi_batches.steps_per_epoch(config.training, manifest) if semi else config.training.steps_per_epoch
     own = check_model(config)
     frame_wise = hasattr(own, "backbone")
     names = {option.name for option in models.describe("single_frame")} - {"num_classes", "frames", "size"}
@@ -235,6 +252,7 @@ def baseline_config(config: RunConfig) -> RunConfig:
             **config.training.model_dump(),
             "regime": "end_to_end",
             "semi_supervised": None,
+            "steps_per_epoch": steps,
             "init_from": None,
         },
         "evaluation": {**config.evaluation.model_dump(), "baseline": False, "probes": False},

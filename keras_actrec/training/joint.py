@@ -21,7 +21,7 @@ from keras_actrec.evaluation import joint_report, provenance
 from keras_actrec.evaluation.provenance import Contamination, Provenance
 from keras_actrec.models import joint as heads
 from keras_actrec.training import datasets, feature_cache, fold, inputs, objectives, supervised, weights
-from keras_actrec.training.callbacks import Batches, write_rows
+from keras_actrec.training.callbacks import Batches, known_times, write_rows
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.inputs import Inputs
 from keras_actrec.training.joint_batches import JointBatches
@@ -88,7 +88,7 @@ def combined_manifest(tasks: tuple[Task, ...]) -> Manifest:
 
 def run(directory: RunDirectory, tasks: tuple[Task, ...], hardware: Hardware) -> dict[str, Any]:
     """Train on all data sets, keep and evaluate a network for each, and return the numbers side by side."""
-    began = time.monotonic()
+    began = time.monotonic() - sum(known_times(directory))  # of the sessions before this one
     parts = _parts(directory, tasks, hardware)
     for part in parts:
         directory.say(fold.describe_start(part.directory.config, part.data))
@@ -159,8 +159,9 @@ def _learner(part: Part, directory: RunDirectory) -> tuple[keras.Model, Batches,
 
 def _record_provenance(directory: RunDirectory, parts: list[Part]) -> None:
     """Write down for each network that its body has learnt from the other data sets, too."""
-    known = fold.starting_from(directory)
     own = {part.name: provenance.record(part.data.manifest) for part in parts}
+    # What is kept of a run that is resumed holds its own data sets, too.
+    known = [record for record in fold.starting_from(directory) if record not in own.values()]
     for part in parts:
         others = [record for name, record in own.items() if name != part.name]
         fold.record_provenance(part.directory, part.data.manifest, [*known, *others])

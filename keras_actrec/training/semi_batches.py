@@ -12,6 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_actrec.config import TrainingConfig
+from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.pipeline import Loader
 from keras_actrec.data.views import View
 from keras_actrec.errors import UserError
@@ -105,7 +107,7 @@ def training_batches(networks: Mapping[str, Inputs]) -> SemiBatches:
     """
     data = networks[""]
     settings, semi = data.config.training, data.config.training.semi_supervised
-    steps = steps_per_epoch(data)
+    steps = steps_per_epoch(settings, data.manifest)
     examples, ratio = steps * settings.batch_size, semi.unlabelled_ratio
     weak = _views(networks, augmentation=data.config.data.augmentation.draws())
     labelled = data.loader("train", weak, shuffle=True, examples=examples)
@@ -127,13 +129,12 @@ def validation_batches(networks: Mapping[str, Inputs]) -> Loader:
     return networks[""].loader("validation", _views(networks))
 
 
-def steps_per_epoch(data: Inputs) -> int:
+def steps_per_epoch(settings: TrainingConfig, manifest: Manifest) -> int:
     """Return the batches of an epoch: as configured, or as many as show each unlabelled clip once."""
-    settings, semi = data.config.training, data.config.training.semi_supervised
-    clips = len(data.manifest.split("unlabelled"))
+    semi, clips = settings.semi_supervised, len(manifest.split("unlabelled"))
     if not clips:
         raise UserError(
-            f"training.semi_supervised: '{data.manifest.name}' has no unlabelled clips. Keep the labels of "
+            f"training.semi_supervised: '{manifest.name}' has no unlabelled clips. Keep the labels of "
             "some clips only (such as data.labels.per_class: 5), or give clips the split 'unlabelled' in the manifest."
         )
     return settings.steps_per_epoch or -(-clips // (settings.batch_size * semi.unlabelled_ratio))
