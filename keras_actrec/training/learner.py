@@ -18,7 +18,8 @@ class Learner:
     `Model` among its bases and theirs, for good, and subclasses that are built otherwise could not be made any more.
 
     The labels are those of any network: one-hot (B, K). Validation measures the cross entropy of the logits, so that
-    `val_loss` means the same for each regime. `compute_loss` is the place that Keras gives for it on each backend.
+    `val_loss` means the same for each regime; `objectives` has it measured with label smoothing. `compute_loss` is the
+    place that Keras gives for it on each backend.
     """
 
     takes_all_views = False

@@ -10,7 +10,7 @@ import keras
 from keras_actrec.training.learner import Learner
 
 LOSS = "weighted_loss"
-"""Name of the metric that stands for the validation loss where batches have rows of weight 0."""
+"""Name of the metric that stands for the validation loss of learners, and where batches have rows of weight 0."""
 _MEANS = ("accuracy", "top5")
 
 
@@ -25,7 +25,8 @@ def objectives(model: keras.Model, label_smoothing: float, *, weighted: bool) ->
         weighted: whether validation batches have rows of weight 0, which Keras' own loss would count.
     """
     if isinstance(model, Learner):
-        return {"weighted_metrics": _metrics(model.classes, label_smoothing, weighted)}
+        # Its own loss of validation knows no smoothing: the metric is what it would be for any other network.
+        return {"weighted_metrics": _metrics(model.classes, label_smoothing, weighted=True)}
     outputs = model.output
     if not isinstance(outputs, dict):
         return {

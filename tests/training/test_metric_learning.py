@@ -21,6 +21,7 @@ from keras_actrec.evaluation import codes, repository
 from keras_actrec.models.codes import encoder_of
 from keras_actrec.training import distribution, metric_learning, seeding
 from keras_actrec.training.learner import Learner
+from keras_actrec.training.objectives import objectives, row_of
 from keras_actrec.training.run_directory import RunDirectory
 
 CLASSES = ("class_0", "class_1", "class_2")
@@ -187,6 +188,29 @@ def test_validation_measures_the_logits() -> None:
     expected = keras.losses.CategoricalCrossentropy(from_logits=True)(targets, outputs["logits"])
     got = learner.compute_loss(clips, targets, outputs, training=False)
     np.testing.assert_allclose(float(got), float(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["one device", "several"])
+def test_the_validation_loss_is_smoothed_as_any_network_s(weighted: bool) -> None:
+    """It depends neither on the regime nor on the number of devices."""
+
+    class Minimising(Learner, keras.Model):
+        def regime_loss(self, labels: Any, outputs: dict[str, Any]) -> Any:
+            return keras.ops.mean(outputs["logits"])
+
+    def row(learner: bool, weights: np.ndarray | None) -> dict[str, float]:
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((3,), name="rgb")
+        logits = keras.layers.Dense(4)(inputs)
+        model = Minimising(inputs, {"logits": logits}) if learner else keras.Model(inputs, logits)
+        model.compile("sgd", **objectives(model, 0.3, weighted=weights is not None))
+        logs = model.evaluate(clips, labels, sample_weight=weights, verbose=0, return_dict=True)
+        return row_of({f"val_{name}": value for name, value in logs.items()})
+
+    clips = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    labels = np.eye(4, dtype="float32")[np.arange(8) % 4]
+    expected = row(False, None)
+    assert row(True, np.ones(8, "float32") if weighted else None) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_regime_must_say_what_it_minimises() -> None:
