@@ -33,6 +33,7 @@ ALLOWED = {
 TENSORFLOW_ALLOWED = {
     "data/pipeline.py",
     "data/remote.py",
+    "training/cluster_wait.py",
     "training/distribution.py",
     "training/forming.py",
     "training/hardware.py",

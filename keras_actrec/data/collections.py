@@ -82,8 +82,8 @@ def _check_labels(manifest: Manifest) -> None:
         without = [clip.path for clip in manifest.split(split) if not clip.label]
         if without:
             raise UserError(
-                f"{without[0]} is a {split} clip without a label, {len(without)} of the {len(manifest.split(split))} "
-                f"{split} clips of {manifest.name} are; give each a label in the manifest, or take it out of the split."
+                f"{len(without)} of the {len(manifest.split(split))} {split} clips of {manifest.name} without a label, "
+                f"such as {without[0]}; give each one in the manifest, or take it out of the split."
             )
 
 

@@ -125,7 +125,7 @@ def test_clips_without_a_label_cannot_be_judged_by(tmp_path: Path, split: str) -
     clips += [Clip("7.mp4", None, split), Clip("8.mp4", None, split)]
     write_csv(tmp_path / "manifest.csv", [clips])
     data = DataConfig(source="manifest", root=str(tmp_path))
-    with pytest.raises(UserError, match=rf"7.mp4 is a {split} clip without a label, 2 of the 4 {split} clips"):
+    with pytest.raises(UserError, match=rf"2 of the 4 {split} clips of .* without a label, such as 7.mp4; give"):
         load_manifest(data, seed=0)
     assert len(collections.read_manifest(data, seed=0).clips) == 8
 
