@@ -18,7 +18,7 @@ ALLOWED = {
     "models": {"layers", "backbones", "data.views"} | COMMON,
     "data": COMMON,
     "cluster": COMMON,
-    "doctor": COMMON,
+    "doctor": {"data.fetch.rar_tool"} | COMMON,  # one function says which program reads RAR archives
     "evaluation": {"models", "data"} | COMMON,
     "porting": {"models", "backbones", "layers"} | COMMON,
     "training": {"models", "backbones", "data", "losses", "evaluation"} | COMMON,

@@ -162,7 +162,7 @@ def test_what_several_processes_cannot_do(changes: dict[str, Any], words: str) -
 
 def test_a_process_that_goes_before_tensorflow_s_cluster_stands_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow would wait for it: the chief ends its process, or gives the reason if TensorFlow gives up."""
-    ended = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
     monkeypatch.setattr(module.faulthandler, "dump_traceback_later", lambda *_, **__: None)
     monkeypatch.setattr(module, "GRACE_SEC", 0.1)
     monkeypatch.setattr(module.os, "_exit", lambda code: ended.set())
@@ -170,6 +170,7 @@ def test_a_process_that_goes_before_tensorflow_s_cluster_stands_is_named(monkeyp
     addresses = free_addresses(2)
 
     def strategy(place: Place) -> Any:
+        begun.set()
         if not ended.wait(20):
             return Devices(2)
         raise RuntimeError("a defect")
@@ -184,7 +185,9 @@ def test_a_process_that_goes_before_tensorflow_s_cluster_stands_is_named(monkeyp
     def work(index: int) -> Any:
         if index == 0:
             return forming.form(parse_config({}), Place(addresses, 0))
-        for connection in meeting.meet(Place(addresses, 1), {}, facts, 20).all():
+        met = meeting.meet(Place(addresses, 1), {}, facts, 20)
+        begun.wait(20)
+        for connection in met.all():
             connection.close()
         return None
 
