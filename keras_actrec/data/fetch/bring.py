@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from keras_actrec.data.fetch.place import Place
 from keras_actrec.data.fetch.plan import Candidate, ClassPlan
 from keras_actrec.data.fetch.transfer import Wire
 from keras_actrec.data.fetch.video_pool import VideoPool, need_tools
-from keras_actrec.errors import UserError
+from keras_actrec.errors import UserError, did_you_mean
 
 Progress = Callable[[int, int], None]
 
@@ -99,7 +99,7 @@ class _Run:
         if retry:
             self._place.forget_passing()
         collection = self._open_collection()
-        collection.check_classes(self._config.classes)
+        _check_classes(self._config.classes, collection)
         plans = self._plans(collection)
         self._recall(plans)
         with _sentences():
@@ -309,6 +309,14 @@ def _sentences() -> Iterator[None]:
             f"an archive could not be had: {failure.reason}; what is there is kept, and the same command goes on. With "
             "--from it is taken from a folder or another address."
         ) from None
+
+
+def _check_classes(wanted: Iterable[str], collection: Kinetics | FoldedCollection) -> None:
+    """Refuse a class that the official lists do not have, and name the nearest that they have."""
+    known = set(collection.classes)
+    for label in wanted:
+        if label not in known:
+            raise UserError(f"{collection.title} has no class '{label}'.{did_you_mean(label, known)}")
 
 
 def _version(name: str) -> str | None:

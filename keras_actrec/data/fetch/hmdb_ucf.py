@@ -9,7 +9,7 @@ lie beside them, and a manifest says which fold puts them where.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from keras_actrec import files
@@ -19,7 +19,7 @@ from keras_actrec.data.fetch.origin import Folder, Origin, rejecting
 from keras_actrec.data.fetch.outcome import FailureError
 from keras_actrec.data.fetch.plan import Candidate
 from keras_actrec.data.manifest import Clip
-from keras_actrec.errors import UserError, did_you_mean
+from keras_actrec.errors import UserError
 
 VIDEOS = "videos"
 LISTS = "lists"
@@ -55,20 +55,14 @@ class FoldedCollection:
         """fold -> its clips, with paths below `videos`."""
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.dataset
+
+    @property
     def classes(self) -> list[str]:
         """All classes, sorted."""
         return sorted({clip.label for clips in self.folds.values() for clip in clips})
-
-    def check_classes(self, wanted: Iterable[str]) -> None:
-        """Refuse a class that the lists do not have.
-
-        Raises:
-            UserError: names the nearest that they have.
-        """
-        known = set(self.classes)
-        for label in wanted:
-            if label not in known:
-                raise UserError(f"{self.dataset} has no class '{label}'.{did_you_mean(label, known)}")
 
     def candidates(self, label: str, fold: int | None = None, split: str = "") -> list[Candidate]:
         """Return the clips of a class: of one list of one fold, or of all that any fold names."""

@@ -33,7 +33,7 @@ from keras_actrec.data.fetch.origin import Folder, Origin, is_address, rejecting
 from keras_actrec.data.fetch.outcome import FailureError
 from keras_actrec.data.fetch.plan import Candidate
 from keras_actrec.data.official import lists
-from keras_actrec.errors import UserError, did_you_mean
+from keras_actrec.errors import UserError
 
 if TYPE_CHECKING:
     from fiftyone.utils.kinetics import KineticsDatasetInfo
@@ -67,20 +67,14 @@ class Kinetics:
         self._infos = {split: self._info(split) for split in self.splits}
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"Kinetics-{self.version}"
+
+    @property
     def classes(self) -> list[str]:
         """All classes of the lists, sorted."""
         return sorted({label for info in self._infos.values() for label in info.all_classes})
-
-    def check_classes(self, wanted: Iterable[str]) -> None:
-        """Refuse a class that the lists do not have.
-
-        Raises:
-            UserError: names the nearest that they have.
-        """
-        known = set(self.classes)
-        for label in wanted:
-            if label not in known:
-                raise UserError(f"Kinetics-{self.version} has no class '{label}'.{did_you_mean(label, known)}")
 
     def candidates(self, split: str, label: str) -> list[Candidate]:
         """Return the official clips of a class."""
