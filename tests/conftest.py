@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for chromium.py
+sys.path.insert(0, str(Path(__file__).parent))  # for chromium.py, web_server.py
 
 import chromium
 

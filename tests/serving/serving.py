@@ -1,16 +1,11 @@
-"""A server of tests: the application with a small model, and uvicorn in a thread."""
+"""The application with a small model, for tests."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 
 from keras_actrec.serving.batching import Batcher
@@ -49,19 +44,3 @@ def application_of(*runs: Path, host: str = "127.0.0.1", bounds: dict[str, Any] 
     return application.create_app(
         settings.pop("models"), host=host, bounds=Bounds(**(BOUNDS | (bounds or {}))), **settings
     )
-
-
-@contextlib.contextmanager
-def served(app: FastAPI) -> Iterator[int]:
-    """Serve an application in a thread; yield its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        settings = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=5)
-        server = uvicorn.Server(settings)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(60)
-            assert not thread.is_alive()

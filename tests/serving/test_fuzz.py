@@ -17,7 +17,8 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving import OWN, application_of, served
+from serving import OWN, application_of
+from web_server import served
 
 pytest.importorskip("schemathesis")
 

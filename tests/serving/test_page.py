@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import chromium
 import made
 import pytest
-from serving import application_of, served
+from serving import application_of
+from web_server import served
 
 from keras_actrec.serving.server import examples
 

@@ -23,8 +23,9 @@ import av
 import made
 import pytest
 from fastapi import FastAPI
-from serving import OWN, application_of, served
+from serving import OWN, application_of
 from starlette.testclient import TestClient
+from web_server import served
 
 from keras_actrec import cli, files
 from keras_actrec.errors import UserError

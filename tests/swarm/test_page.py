@@ -1,6 +1,5 @@
 import contextlib
 import json
-import socket
 import sys
 import threading
 import time
@@ -9,13 +8,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 
 sys.path.insert(0, str(Path(__file__).parent))  # for chaos.py, pretended.py
 
 import chaos
 import chromium
 import pretended
+from web_server import served
 
 from keras_actrec.swarm.dashboard import create_app, save_hiplot, save_report
 
@@ -28,21 +27,6 @@ SPILLING = """[...document.querySelectorAll('main *')].filter((e) => {
   const box = e.getBoundingClientRect();
   return box.width && box.right > innerWidth + 1 && !e.closest('.scroll');
 }).map((e) => e.tagName + '.' + e.getAttribute('class'))"""
-
-
-@contextlib.contextmanager
-def served(app: object, port: int = 0) -> Iterator[int]:
-    """Serve an application in a thread; yield its port."""
-    with socket.create_server(("127.0.0.1", port)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
 
 
 @contextlib.contextmanager
