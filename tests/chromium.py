@@ -44,6 +44,13 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 """The protocol wants its pipes at the descriptors 3 and 4, whatever is there already."""
 ANSWER_SEC = 60.0
+STEADY_SEC = 30.0
+MIDDLE = """(element) => {
+  element?.scrollIntoView({block: 'center'});
+  const { x, y, width, height } = element?.getBoundingClientRect() ?? { width: 0 };
+  const middle = [x + width / 2, y + height / 2];
+  return width && element.contains(document.elementFromPoint(...middle)) ? middle : null;
+}"""
 
 
 def executable() -> str | None:
@@ -138,12 +145,20 @@ class Page:
         return value
 
     def click(self, selector: str) -> None:
-        """Scroll to an element and click into its middle, as a mouse does."""
-        middle = "e => { e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
-        middle += "return [r.x + r.width / 2, r.y + r.height / 2]; }"
-        place = self.evaluate(f"({middle})(document.querySelector({json.dumps(selector)}))")
+        """Scroll to an element and click into its middle, as a mouse does, once it is at rest and nothing covers it."""
+        deadline = time.monotonic() + STEADY_SEC
+        before, place = None, self._middle(selector)
+        while place is None or place != before:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{selector} was moving, covered or away for {STEADY_SEC} s; {self.errors()[:3]}")
+            time.sleep(0.05)
+            before, place = place, self._middle(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+
+    def _middle(self, selector: str) -> list[float] | None:
+        """Return where the middle of an element is seen after scrolling to it, or None where it is not seen."""
+        return self.evaluate(f"({MIDDLE})(document.querySelector({json.dumps(selector)}))")
 
     def picture(self, path: Path, *, whole: bool = False) -> Path:
         """Save what is seen, or the whole page, as PNG."""
