@@ -31,6 +31,8 @@ _used = threading.Event()
 BEAT_SEC = 1.0
 GRACE_SEC = 15.0
 """So long a process that has lost another one may take to end by itself; TensorFlow may never notice."""
+REASON_SEC = 10.0
+"""So long the reason may come after the end of the connection that it explains: a process first puts its run away."""
 RESUME = "Start all processes again with --resume, and training goes on from the last whole epoch"
 
 
@@ -190,7 +192,7 @@ class Links:
         try:
             yield
         except (OSError, EOFError):
-            known = self.wait_for_loss(3 * BEAT_SEC)
+            known = self.wait_for_loss(REASON_SEC)
             raise UserError(known or f"the connection to another process broke off. {RESUME}.") from None
 
     def _watch(self) -> None:

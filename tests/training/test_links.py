@@ -55,19 +55,22 @@ def test_who_leaves_in_order_is_not_missed() -> None:
 
 
 def test_the_reason_of_one_reaches_all() -> None:
+    """Through the chief, as it ends for that reason itself."""
     with linked(3) as links:
 
         def work(index: int) -> Any:
-            with links[index].together():
-                return links[1].fail("its disk is full.") if index == 1 else links[index].exchange(index)
+            with links[index].told(), links[index].together():
+                if index == 1:
+                    raise UserError("its disk is full.")
+                return links[index].exchange(index)
 
-        waiting = as_threads(3, work)
-        assert isinstance(waiting[0], UserError)
-        assert "worker 1" in str(waiting[0])
-        assert str(waiting[0]).endswith("ended: its disk is full.")
-        links[0].fail(str(waiting[0]))
-        assert "the chief" in links[2].wait_for_loss(5)
-        assert links[2].lost.endswith("ended: its disk is full.")
+        chief, _, other = as_threads(3, work)
+        assert isinstance(chief, UserError)
+        assert "worker 1" in str(chief)
+        assert str(chief).endswith("ended: its disk is full.")
+        assert isinstance(other, UserError)
+        assert "the chief" in str(other)
+        assert str(other).endswith("ended: its disk is full.")
         with pytest.raises(UserError, match="its disk is full"), links[0].together():
             pass
 
