@@ -45,7 +45,7 @@ def read_manifest(data: DataConfig, seed: int, progress: Progress | None = None)
     """Return the manifest whether or not it is fit for training (see `load_manifest` for the arguments)."""
     if data.source == "stick-actions":
         _render(data, progress)
-    return _READERS[data.source](data, seed)
+    return _without_held_out(_READERS[data.source](data, seed))
 
 
 def count_folds(data: DataConfig) -> int:
@@ -74,6 +74,19 @@ def check_groups(clips: Iterable[Clip]) -> None:
                 f"group '{group}' has clips in {' and '.join(sorted(names))}; a group (person, scene, source"
                 " video) must lie in one split, or the accuracy would be too good."
             )
+
+
+def _without_held_out(manifest: Manifest) -> Manifest:
+    """Leave out unlabelled clips of groups that have validation or test clips: networks learn from these, too."""
+    held = {splits.group_key(clip) for split in ("validation", "test") for clip in manifest.split(split)}
+    kept = [clip for clip in manifest.clips if clip.split != "unlabelled" or splits.group_key(clip) not in held]
+    if len(kept) == len(manifest.clips):
+        return manifest
+    note = (
+        f"{len(manifest.clips) - len(kept)} unlabelled clips left out: others of their groups (persons, scenes, source "
+        "videos) are validation or test clips"
+    )
+    return dataclasses.replace(manifest, clips=tuple(kept), notes=(*manifest.notes, note))
 
 
 def _check_labels(manifest: Manifest) -> None:

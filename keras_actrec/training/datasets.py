@@ -51,7 +51,7 @@ def load(config: RunConfig, checked: bool = True) -> Manifest:
     if labels is None:
         return manifest
     found = labelled_split.split(manifest, labels, seed)
-    return dataclasses.replace(found.manifest, notes=(found.summary(), f"chosen: {found.drawn}"))
+    return dataclasses.replace(found.manifest, notes=(*manifest.notes, found.summary(), f"chosen: {found.drawn}"))
 
 
 def open_source(data: DataConfig, manifest: Manifest) -> FrameSource:
@@ -112,4 +112,4 @@ def summary(manifest: Manifest) -> str:
     totals = (f"{sum(counts[split].values()):>12}" for split in splits)
     lines.append("".join([f"{'all':<{width}}", *totals]))
     head = f"{manifest.name}, fold {manifest.fold}, in {Path(manifest.root)}; manifest {manifest.hash[:12]}"
-    return "\n".join([head, *lines])
+    return "\n".join([head, *manifest.notes, *lines])

@@ -1,5 +1,6 @@
 """From a configuration's data section to a manifest, for every kind of source."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from keras_actrec.data import collections
 from keras_actrec.data.collections import check_groups, load_manifest
 from keras_actrec.data.manifest import Clip, write_csv
 from keras_actrec.errors import UserError
+from keras_actrec.training import datasets
 
 
 def rows(test_group: int = 9) -> list[Clip]:
@@ -137,6 +139,41 @@ def test_training_clips_without_a_label_are_unlabelled_ones(tmp_path: Path) -> N
     manifest = load_manifest(DataConfig(source="manifest", root=str(tmp_path)), seed=0)
     assert [clip.path for clip in manifest.split("unlabelled")] == [f"{g}.mp4" for g in range(10)]
     assert all(clip.label for name in ("train", "validation", "test") for clip in manifest.split(name))
+
+
+def people(*, listed: bool) -> list[Clip]:
+    """Two videos with their class and one without of each of ten people."""
+    with_label = [dataclasses.replace(clip, split=clip.split if listed else "train") for clip in rows()]
+    return [
+        *with_label,
+        *(Clip(f"{g}.mp4", None, "unlabelled" if listed else "train", f"person{g}") for g in range(10)),
+    ]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_unlabelled_clips_of_held_out_people_are_not_learnt_from(tmp_path: Path, listed: bool) -> None:
+    write_csv(tmp_path / "manifest.csv", [people(listed=listed)])
+    if not listed:
+        text = (tmp_path / "manifest.csv").read_text()
+        (tmp_path / "manifest.csv").write_text(text.replace(",split_1\n", ",ignored\n"))
+    data = DataConfig(source="manifest", root=str(tmp_path))
+    manifest = load_manifest(data, seed=0)
+    groups = {split: {clip.group for clip in manifest.split(split)} for split in ("validation", "test", "unlabelled")}
+    assert groups["validation"] and groups["test"]
+    assert groups["unlabelled"] == {f"person{g}" for g in range(10)} - groups["validation"] - groups["test"]
+    lost = 10 - len(groups["unlabelled"])
+    assert manifest.notes[0].startswith(f"{lost} unlabelled clips left out: others of their groups")
+    assert manifest.notes[0] in datasets.summary(manifest)
+    assert collections.read_manifest(data, seed=0).hash == manifest.hash
+
+
+def test_a_test_clip_that_is_listed_as_unlabelled_too_is_no_training_clip(tmp_path: Path) -> None:
+    clips = [Clip(f"{n}.mp4", "ab"[n % 2], ("train", "validation", "test")[n // 2]) for n in range(6)]
+    write_csv(
+        tmp_path / "manifest.csv", [[*clips, Clip("5.mp4", None, "unlabelled"), Clip("6.mp4", None, "unlabelled")]]
+    )
+    manifest = load_manifest(DataConfig(source="manifest", root=str(tmp_path)), seed=0)
+    assert [clip.path for clip in manifest.split("unlabelled")] == ["6.mp4"]
 
 
 def test_every_source_of_the_configuration_has_a_reader() -> None:
