@@ -2,9 +2,10 @@
 
 Clips that are drawn (`per_class`, `rate`) keep groups whole: all groups stand in one seeded order, and each class takes
 its labelled clips from the first groups of that order that have it. What else those groups hold is left out, neither
-labelled nor unlabelled. Otherwise a network would meet the persons and scenes of its labelled clips again among the
-unlabelled ones, and its pseudo-labels would look better than they are on people it has no label of. Groups that also
-have clips which were unlabelled before come last in the order. A list (`list`) is taken as it was published.
+labelled nor unlabelled (in HMDB-51, whose groups are those of one class, all clips of the film). Otherwise a network
+would meet the persons and scenes of its labelled clips again among the unlabelled ones, and its pseudo-labels would
+look better than they are on people it has no label of. Groups that also have clips which were unlabelled before come
+last in the order. A list (`list`) is taken as it was published.
 
 The order is one of hashes: it depends on the seed and the names alone, neither on the machine nor on the order of rows,
 and the clips that are drawn for a small number are among those for a larger one.
@@ -24,7 +25,7 @@ from keras_actrec import files
 from keras_actrec.data import label_lists
 from keras_actrec.data.manifest import Clip, Manifest
 from keras_actrec.data.official import lists
-from keras_actrec.data.splits import group_key
+from keras_actrec.data.splits import origin_key
 from keras_actrec.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -53,10 +54,10 @@ class LabelledSplit:
 
     def summary(self) -> str:
         """Return a line for the log: clips, classes, groups, and what is not as it should be."""
-        labelled = self.manifest.split("train")
+        labelled, key = self.manifest.split("train"), origin_key(self.manifest.name)
         numbers = sorted(Counter(clip.label for clip in labelled).values())
         each = f"{numbers[0]}" if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"
-        groups = _count(len({group_key(clip) for clip in labelled}), "group")
+        groups = _count(len({key(clip) for clip in labelled}), "group")
         parts = [
             f"{_count(len(labelled), 'labelled clip')} ({each} of each of {len(numbers)} classes, {groups})",
             f"{len(self.manifest.split('unlabelled'))} unlabelled ones",
@@ -90,8 +91,9 @@ def split(manifest: Manifest, labels: LabelsConfig, seed: int) -> LabelledSplit:
     order = _by_class(manifest, labels.per_group, seed)
     wanted = _wanted(manifest, labels, order)
     chosen = {clip for label, clips in order.items() for clip in clips[: wanted[label]]}
-    groups = {group_key(clip) for clip in chosen}
-    left_out = {clip for clip in manifest.split("train") if group_key(clip) in groups} - chosen
+    key = origin_key(manifest.name)
+    groups = {key(clip) for clip in chosen}
+    left_out = {clip for clip in manifest.split("train") if key(clip) in groups} - chosen
     share = f"{labels.per_class} clips" if labels.rate is None else f"{labels.rate:g} of the clips"
     drawn = f"{share} of each class, at most {labels.per_group} of a class from one group, seed {seed}"
     result = _with_labelled(manifest, chosen, left_out)
@@ -100,9 +102,9 @@ def split(manifest: Manifest, labels: LabelsConfig, seed: int) -> LabelledSplit:
 
 def _listed(manifest: Manifest, path: str) -> LabelledSplit:
     """Take a list as it is. What a run holds out for validation makes way for it, by whole groups."""
-    listed = set(label_lists.read(path, manifest).clips)
-    groups = {group_key(clip) for clip in listed}
-    back = {clip for clip in manifest.split("validation") if group_key(clip) in groups}
+    listed, key = set(label_lists.read(path, manifest).clips), origin_key(manifest.name)
+    groups = {key(clip) for clip in listed}
+    back = {clip for clip in manifest.split("validation") if key(clip) in groups}
     if back and back == set(manifest.split("validation")):
         raise UserError(
             f"{path} has clips of every group that is held out for validation, so that nothing is left to watch the "
@@ -117,7 +119,8 @@ def _listed(manifest: Manifest, path: str) -> LabelledSplit:
 
 def straddling(manifest: Manifest) -> int:
     """Return how many groups have labelled clips as well as unlabelled ones."""
-    labelled, unlabelled = ({group_key(clip) for clip in manifest.split(name)} for name in ("train", "unlabelled"))
+    key = origin_key(manifest.name)
+    labelled, unlabelled = ({key(clip) for clip in manifest.split(name)} for name in ("train", "unlabelled"))
     return len(labelled & unlabelled)
 
 
@@ -168,10 +171,11 @@ def with_truth(manifest: Manifest) -> Manifest:
 
 def _by_class(manifest: Manifest, per_group: int, seed: int) -> dict[str, list[Clip]]:
     """Return of each class the clips that may be labelled, in the order in which they are taken."""
-    mixed = {group_key(clip) for clip in manifest.split("unlabelled")}
+    key = origin_key(manifest.name)
+    mixed = {key(clip) for clip in manifest.split("unlabelled")}
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in manifest.split("train"):
-        groups[group_key(clip)].append(clip)
+        groups[key(clip)].append(clip)
     order: dict[str, list[Clip]] = defaultdict(list)
     for name in sorted(groups, key=lambda name: (name in mixed, _hash(seed, name), name)):
         taken: Counter[str] = Counter()
@@ -198,7 +202,8 @@ def _wanted(manifest: Manifest, labels: LabelsConfig, order: dict[str, list[Clip
         return {label: max(1, int(labels.rate * count + 0.5)) for label, count in counts.items()}
     few = sorted(label for label in counts if len(order[label]) < labels.per_class)
     if few:
-        label, groups = few[0], len({group_key(clip) for clip in training if clip.label == few[0]})
+        key = origin_key(manifest.name)
+        label, groups = few[0], len({key(clip) for clip in training if clip.label == few[0]})
         others = f" (and so for {_count(len(few) - 1, 'further class', 'es')})" if len(few) > 1 else ""
         raise UserError(
             f"data.labels.per_class: expected {labels.per_class} labelled clips of class '{label}', which has"

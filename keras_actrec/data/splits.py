@@ -85,7 +85,7 @@ def read_hmdb51(
         rows = (_hmdb_clip(place, words, label) for place, words in _lines(path))
         clips += [clip for clip in rows if clip is not None]
     _check_unique(clips)
-    return carve_validation(clips, validation_fraction, seed, key=lambda clip: clip.group.partition("/")[2])
+    return carve_validation(clips, validation_fraction, seed, key=film_key)
 
 
 def carve_validation(
@@ -129,6 +129,16 @@ def carve(
 def group_key(clip: Clip) -> str:
     """Return the name of a clip's group; a clip of unknown origin is a group of its own."""
     return clip.group or clip.path
+
+
+def film_key(clip: Clip) -> str:
+    """Return what a clip of HMDB-51 was cut from, whose groups are those of one class."""
+    return clip.group.partition("/")[2] or group_key(clip)
+
+
+def origin_key(collection: str) -> Callable[[Clip], str]:
+    """Return what names the origin of a collection's clips, of which no two splits should have a part."""
+    return film_key if collection == "hmdb51" else group_key
 
 
 def _choose_groups(groups: dict[str, Counter[str | None]], fraction: float, salt: str) -> set[str]:

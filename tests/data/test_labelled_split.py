@@ -237,6 +237,33 @@ def test_validation_makes_way_for_a_list_by_whole_groups(tmp_path: Path) -> None
         split(data, LabelsConfig(list=str(tmp_path / "list.txt")), seed=0)
 
 
+def films(*others: Clip) -> Manifest:
+    """HMDB-51 in small: clips of two classes were cut from each of eight films."""
+    clips = [clip(film, label, f"{label}/Film{film}") for label in ("kick", "run") for film in range(8)]
+    return Manifest.from_clips("hmdb51", Path("videos"), 1, [*clips, *others])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_film_of_hmdb51_is_on_both_sides(seed: int) -> None:
+    drawn = split(films(), per_class(2), seed=seed).manifest
+    labelled, unlabelled = (
+        {group.partition("/")[2] for group in groups(drawn, part)} for part in ("train", "unlabelled")
+    )
+    assert len(drawn.split("train")) == 4
+    assert unlabelled and not labelled & unlabelled
+    assert straddling(drawn) == 0
+
+
+def test_validation_makes_way_for_a_list_by_whole_films(tmp_path: Path) -> None:
+    held_out = [clip(9, label, f"{label}/Film{film}", "validation") for label in ("sit", "stand") for film in (8, 9)]
+    (tmp_path / "list.txt").write_text("kick/001.mp4\nrun/001.mp4\nsit/008.mp4\nstand/001.mp4\n")
+    held_out = [dataclasses.replace(row, path=f"{row.label}/{int(row.group[-1]):03d}.mp4") for row in held_out]
+    data = films(*held_out, clip(1, "sit", "sit/Film1"), clip(1, "stand", "stand/Film1"))
+    drawn = split(data, LabelsConfig(list=str(tmp_path / "list.txt")), seed=0)
+    assert paths(drawn.manifest, "validation") == {"sit/009.mp4", "stand/009.mp4"}
+    assert drawn.taken_back == 2
+
+
 def test_a_written_list_gives_the_same_labels(tmp_path: Path) -> None:
     awkward = [
         Clip("my videos/one two.mp4", "shake hands", "train", "p"),
