@@ -25,7 +25,7 @@ from keras_actrec.data.source import FrameSource
 from keras_actrec.data.views import View
 from keras_actrec.errors import UnreadableVideoError, UserError
 
-_SELECT, _CHANGE, SHUFFLE, PERMUTE, MIX = range(5)
+_SELECT, _CHANGE, SHUFFLE, PERMUTE, MIX, STAND_IN = range(6)
 _TEMPO = 1000  # follows _SELECT, where else an instance's number may stand
 _CROPS = {1: (0.5,), 3: (0.0, 0.5, 1.0)}
 

@@ -6,7 +6,7 @@ random draws are derived from (see `assemble.Key`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -75,6 +75,19 @@ class EpochOrder:
         elif self._shuffle:
             examples = rng.permutation(examples)
         return _rows(epoch, *np.divmod(examples, self._instances))
+
+    def stand_ins(self, key: assemble.Key) -> Iterator[assemble.Key]:
+        """Yield all other examples that may take the place of one, in a random order; none where each comes once.
+
+        Each is of an instance of its own, so that a clip which stands in for another is not shown twice alike.
+        """
+        if not self._examples:
+            return
+        rounds = -(-self._examples // self._count)
+        instance = rounds + key.instance * self._count + key.index
+        for index in key.generator(assemble.STAND_IN).permutation(self._count):
+            if index != key.index:
+                yield assemble.Key(key.seed, key.epoch, int(index), instance)
 
     def _rounds(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return indices and numbers of rounds, each int64 (examples,)."""

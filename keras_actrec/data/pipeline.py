@@ -3,8 +3,8 @@
 Clips are decoded and changed in parallel threads, in an order and with random draws that depend on (seed, epoch, index,
 instance) alone: an epoch's bytes are the same in any process, whatever ran before it and however many threads there
 are. Frames stay uint8 until they are a batch; `normalize` is the one place where they become floats. A clip that cannot
-be read is dropped and put in quarantine, never replaced, so that the last batches of an epoch may be smaller or
-missing.
+be read is put in quarantine and dropped, so that the last batches of an epoch may be smaller or missing. Only where the
+clips go round (`examples`) another one stands in for it: an epoch of so many steps is to have them.
 
 The Python functions of the graph are declared free of state, as what they return depends on their arguments and on the
 loader's settings alone. It matters: where TensorFlow is asked for determinism (`training.deterministic`), `tf.data`
@@ -14,7 +14,8 @@ one anywhere. The network would wait for each clip.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -93,7 +94,7 @@ class Loader:
                 0: left to chance. What cannot be read is missing from the stream, so that later neighbours may lie in
                 two batches.
             examples: of an epoch of `dataset`; the clips go round, in a new order and with new draws in each round
-                (see `EpochOrder.training`). 0: each clip once.
+                (see `EpochOrder.training`), and others stand in for those that cannot be read. 0: each clip once.
 
         Raises:
             UserError: a wish that cannot be met.
@@ -179,8 +180,9 @@ class Loader:
 
         def example(row: tf.Tensor) -> tuple[tf.Tensor, ...]:
             work = self._evaluation_example if evaluation else self._training_example
-            readable, *frames = _call(work, [row], [tf.bool] + [tf.uint8] * len(shapes))
+            readable, row, *frames = _call(work, [row], [tf.bool, tf.int64] + [tf.uint8] * len(shapes))
             readable.set_shape(())
+            row.set_shape((3,))
             return (readable, row, *frames)
 
         def keep(readable: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
@@ -212,29 +214,42 @@ class Loader:
         return epoch_order.in_turn(self._epoch, len(self.clips))
 
     def _training_example(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
-        return self._example(row, assemble.assemble)
+        key = assemble.Key(self._seed, *map(int, row))
+        return self._example(itertools.chain([key], self._stand_ins(key)), assemble.assemble)
 
     def _evaluation_example(self, row: np.ndarray) -> tuple[np.ndarray, ...]:
-        return self._example(row, assemble.assemble_evaluation)
+        return self._example([assemble.Key(self._seed, *map(int, row))], assemble.assemble_evaluation)
 
-    def _example(self, row: np.ndarray, work: Callable[..., list[np.ndarray]]) -> tuple[np.ndarray, ...]:
-        """Return whether the clip could be read, and its frames (empty if not)."""
+    def _stand_ins(self, key: assemble.Key) -> Iterator[assemble.Key]:
+        """Yield the examples that may take the place of one that cannot be read, where the clips go round.
+
+        Which is the same in any process: clips in quarantine are passed over for speed alone.
+        """
+        for stand_in in self._order.stand_ins(key):
+            if self.clips[stand_in.index] not in self._quarantine:
+                yield stand_in
+
+    def _example(self, keys: Iterable[assemble.Key], work: Callable[..., list[np.ndarray]]) -> tuple[np.ndarray, ...]:
+        """Return whether one of some examples could be read, the row of the first such one, its frames (else empty)."""
         # RandAugment's few TensorFlow operations stay off the accelerators, which are the network's.
         with _workers.call(), tf.device("/CPU:0"):
-            return self._make(assemble.Key(self._seed, *map(int, row)), work)
+            for key in keys:
+                frames = self._read(key, work)
+                if frames is not None:
+                    return (np.True_, np.array([key.epoch, key.index, key.instance], np.int64), *frames)
+        return (np.False_, np.zeros(3, np.int64), *(np.zeros(0, np.uint8) for _ in self.views))
 
-    def _make(self, key: assemble.Key, work: Callable[..., list[np.ndarray]]) -> tuple[np.ndarray, ...]:
+    def _read(self, key: assemble.Key, work: Callable[..., list[np.ndarray]]) -> list[np.ndarray] | None:
         clip = self.clips[key.index]
         try:
             try:
-                frames = work(clip, self.views, self._source, key)
+                return work(clip, self.views, self._source, key)
             except UnreadableVideoError as error:
                 self._quarantine.add(clip, reason_of(clip, error), key.epoch)
-                return (np.False_, *(np.zeros(0, np.uint8) for _ in self.views))
+                return None
         except Exception as error:  # also of the quarantine, such as a full disk
             self.failure = self.failure or error
             raise RuntimeError(f"clip {clip.path}: {type(error).__name__}: {error}") from error
-        return (np.True_, *frames)
 
     def _training_batch(self, number: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor]:
         rows, *frames = batch

@@ -1,4 +1,4 @@
-"""Clips that cannot be read: named with their reason, counted per epoch, never replaced by another clip."""
+"""Clips that cannot be read: named with their reason, counted per epoch."""
 
 from __future__ import annotations
 
@@ -78,6 +78,10 @@ class Quarantine:
             if self._path is not None:
                 files.write_json(self._path, [_document(known) for known in self._sorted()])
             return True
+
+    def __contains__(self, clip: Clip) -> bool:
+        """Whether a clip could not be read at some time."""
+        return Quarantined(clip.path, clip.split, "", *clip.stretch).key in self._entries
 
     def save(self, path: str | Path) -> None:
         """Publish the list at a path of its own, also when it is empty."""

@@ -99,12 +99,45 @@ def test_bytes_do_not_depend_on_the_number_of_workers(mixup: float) -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_a_bad_clip_is_missing_from_each_round_and_reported_once() -> None:
+def test_another_clip_stands_in_for_a_bad_one_which_is_reported_once() -> None:
     quarantine = Quarantine()
-    one = loader(clips(n2="empty", n7="cut"), views=(PLAIN,), examples=22, quarantine=quarantine)
-    whole = order(loader(views=(PLAIN,), examples=22), 5)
-    assert order(one, 5) == [number for number in whole if number not in (2, 7)]
+    one = loader(clips(n2="empty", n7="cut"), views=(PLAIN,), examples=44, quarantine=quarantine)
+    whole, found = order(loader(views=(PLAIN,), examples=44), 5), order(one, 5)
+    assert len(found) == 44
+    assert {2, 7}.isdisjoint(found)
+    stood_in = [number for number, asked in zip(found, whole, strict=True) if asked in (2, 7)]
+    assert [number for number in whole if number not in (2, 7)] == [
+        number for number, asked in zip(found, whole, strict=True) if asked == number
+    ]
+    assert len(stood_in) == 8 and len(set(stood_in)) > 2
     assert quarantine.count("train", 5) == 2 and len(quarantine) == 2
+
+
+def test_which_one_stands_in_depends_on_neither_threads_nor_what_is_known_already() -> None:
+    rows = clips(n0="empty0", n2="cut2", n3="cut3", n5="empty5", n7="cut7")
+    known = Quarantine()
+    epochs = [
+        digest(epoch_of(loader(rows, source, workers=workers, examples=25, quarantine=known), 2))
+        for source, workers in ((FakeSource(), 1), (FakeSource(slow=True), 4), (FakeSource(slow=True), 2))
+    ]
+    assert epochs[0] == epochs[1] == epochs[2]
+    assert len(known) == 5
+
+
+def test_a_clip_that_stands_in_is_not_shown_twice_alike() -> None:
+    rows = clips(3, n0="empty", n1="cut")
+    one = loader(rows, views=(DRAWN,), examples=9)
+    shown = {clip.tobytes() for inputs, _ in epoch_of(one, 0) for clip in inputs["rgb"]}
+    assert len(shown) == 9
+
+
+def test_where_no_clip_can_be_read_an_epoch_of_any_length_is_empty() -> None:
+    source, quarantine = FakeSource(), Quarantine()
+    assert (
+        epoch_of(loader(clips(3, n0="cut", n1="cut1", n2="cut2"), source, examples=300, quarantine=quarantine), 0) == []
+    )
+    assert len(quarantine) == 3
+    assert len(source.reads) < 320
 
 
 def test_evaluation_ignores_it() -> None:
