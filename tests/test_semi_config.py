@@ -38,7 +38,11 @@ def test_a_written_configuration_reads_back(tmp_path: Any) -> None:
     [
         ({"semi": {}}, "compares two networks"),
         ({"semi": {**ALONE, "strong": {"mixup": 0.2}}}, "set mixup: 0"),
-        ({"semi": ALONE, "data": {"augmentation": {"mixup": 0.2}}}, "mixup: 0"),
+        ({"semi": ALONE, "data": {"augmentation": {"mixup": 0.2}}}, "with MixUp: set data.augmentation.mixup: 0"),
+        (
+            {"semi": {"auxiliary": {"frames": 7}}, "data": {"selection": "several_runs", "runs": 2, "frames": 4}},
+            r"auxiliary: with its own frames, frames \(7\) must be a multiple of runs \(2\)",
+        ),
         ({"semi": ALONE, "data": {"instances": 2}}, "data.instances: 1"),
         ({"semi": ALONE, "data": {"tempos": [3, 5]}}, "remove data.tempos"),
         ({"semi": ALONE, "regime": "transfer"}, "regime: end_to_end"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from keras_actrec.config.data import OWN_OF_A_DATA_SET, DataConfig
 from keras_actrec.config.model import ModelConfig
@@ -89,6 +89,8 @@ class RunConfig(Section):
         strong = semi.get("strong", STRONG) if isinstance(semi, dict) else None
         if not isinstance(weak, dict) or not isinstance(strong, dict):
             return document
+        # MixUp is refused beside semi-supervised learning; of the strong views nobody has said it.
+        weak = {name: value for name, value in weak.items() if name != "mixup"}
         semi = {**semi, "strong": {**weak, **strong}}
         return {**document, "training": {**training, "semi_supervised": semi}}
 
@@ -130,4 +132,16 @@ class RunConfig(Section):
         }.items():
             if remedy:
                 raise ValueError(f"training.semi_supervised does not work with {wrong}: {remedy}")
+        self._auxiliary_can_read_its_frames()
         return self
+
+    def _auxiliary_can_read_its_frames(self) -> None:
+        """Hold what the auxiliary network is given to the rules of the section `data`."""
+        auxiliary = self.training.semi_supervised.auxiliary
+        if auxiliary is None:
+            return
+        try:
+            DataConfig.model_validate(self.data.model_dump() | auxiliary.data_changes)
+        except ValidationError as error:
+            reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            raise ValueError(f"training.semi_supervised.auxiliary: with its own frames, {reason}") from None

@@ -200,7 +200,7 @@ class KeepState(keras.callbacks.Callback):
         """Return how many clips were left out, as the end of a line."""
         if self.quarantine is None:
             return ""
-        counts = {split: self.quarantine.count(split) for split in ("train", "validation")}
+        counts = {split: self.quarantine.count(split) for split in ("train", "unlabelled", "validation")}
         lost = [f"{count} {split}" for split, count in counts.items() if count]
         return f"  (in quarantine: {', '.join(lost)} clips)" if lost else ""
 
