@@ -36,7 +36,7 @@ def document(primary: Predictions, auxiliary: Predictions | None, *, labelled: i
         primary: what the network that is kept says of the test clips.
         auxiliary: what the other one says of them; None where one network has taught itself.
         labelled: training clips with their label.
-        unlabelled: training clips without.
+        unlabelled: training clips without; 0 where these had no part in the loss.
 
     Returns:
         {"labelled", "unlabelled"}, and with an auxiliary {"auxiliary", "ensemble"}: each `results.headline` and

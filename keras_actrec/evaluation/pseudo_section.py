@@ -29,9 +29,8 @@ def networks(metrics: Metrics) -> Safe:
     found = metrics.get("semi_supervised")
     if not found:
         return Safe("")
-    words = paragraph(
-        f"Trained on {found['labelled']:,} clips with their labels and {found['unlabelled']:,} without.", css="small"
-    )
+    others = f"and {found['unlabelled']:,} without" if found["unlabelled"] else "alone"
+    words = paragraph(f"Trained on {found['labelled']:,} clips with their labels {others}.", css="small")
     if "auxiliary" not in found:
         return section("semi", "Semi-supervised training", words)
     rows = [

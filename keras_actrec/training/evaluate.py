@@ -17,7 +17,7 @@ from keras_actrec.errors import UserError
 from keras_actrec.evaluation import fusion, provenance, results
 from keras_actrec.evaluation.predict import Predictions, predict
 from keras_actrec.evaluation.provenance import Contamination
-from keras_actrec.training import datasets, distribution, inputs
+from keras_actrec.training import datasets, distribution, inputs, semi_supervised
 from keras_actrec.training.fold import model_config_for
 from keras_actrec.training.inputs import Inputs
 from keras_actrec.training.measure import describe, evaluate_split, size_of, test_details
@@ -76,7 +76,10 @@ def evaluate_run(
         UserError: no such run, or the provenance guard refuses.
     """
     opened = open_finished(path, split, overrides, allow_contaminated)
-    result = evaluate_split(opened.network, opened.data, split, opened.contamination)
+    team = semi_supervised.reopen(opened.network, opened.data, opened.directory)
+    if semi_supervised.ensemble_in_vain(opened.config):
+        print("note: evaluation.ensemble has no part here: the run has trained one network alone")
+    result = evaluate_split(opened.network, opened.data, split, opened.contamination, team)
     _publish(result, Path(out) if out else opened.directory.path / f"evaluation-{split}.json", opened.contamination)
     return result
 

@@ -91,8 +91,9 @@ def train_only(
     data = inputs.open_inputs(config, manifest, Quarantine(directory.quarantine), architecture.normalization)
     directory.say(describe_start(config, data) + hardware.company)
     coverage.keep_receipt(directory, manifest)
-    if config.data.labels is not None:
+    if manifest.notes:
         directory.say(", ".join(manifest.notes))
+    if config.data.labels is not None:
         labelled_split.write_list(directory.labelled, manifest, manifest.notes)
 
     with hardware.together(config, manifest):
@@ -187,8 +188,8 @@ def fit(
 
 def record_provenance(directory: RunDirectory, manifest: Manifest, ancestors: Sequence[Provenance]) -> None:
     """Write down, before training, which clips the network is about to learn from, and what else its weights know."""
-    learnt = provenance.LEARNT_FROM
-    if directory.config.training.semi_supervised is not None:
+    learnt, semi = provenance.LEARNT_FROM, directory.config.training.semi_supervised
+    if semi is not None and semi.unlabelled_used:
         learnt = (*learnt, "unlabelled")
     record = provenance.record(manifest, splits=learnt, ancestors=ancestors)
     provenance.write(directory.path / provenance.FILE_NAME, record)
@@ -255,7 +256,7 @@ def baseline_config(config: RunConfig, manifest: Manifest) -> RunConfig:
             "steps_per_epoch": steps,
             "init_from": None,
         },
-        "evaluation": {**config.evaluation.model_dump(), "baseline": False, "probes": False},
+        "evaluation": {**config.evaluation.model_dump(), "baseline": False, "probes": False, "ensemble": False},
         "logging": {"tensorboard": False},
     }
     return RunConfig.model_validate(config.model_dump() | changes)
@@ -269,4 +270,7 @@ def describe_start(config: RunConfig, data: Inputs) -> str:
         f"{len(data.manifest.classes)} classes, {sizes} clips; seed {config.seed}, "
         f"{keras.backend.backend()} on {os.cpu_count()} cores"
     )
-    return "\n".join([first, *coverage.verified(data.manifest)])
+    in_vain = ["note: evaluation.ensemble has no part in this run: it trains one network alone"]
+    return "\n".join(
+        [first, *coverage.verified(data.manifest), *(in_vain if semi_supervised.ensemble_in_vain(config) else [])]
+    )

@@ -87,8 +87,18 @@ def measure(
     return document
 
 
-def evaluate_split(network: keras.Model, data: Inputs, split: str, contamination: Contamination) -> dict[str, Any]:
-    """Return the metrics of a finished network on any split, for `python -m keras_actrec evaluate`."""
+def evaluate_split(
+    network: keras.Model, data: Inputs, split: str, contamination: Contamination, team: Team | None = None
+) -> dict[str, Any]:
+    """Return the metrics of a finished network on any split, for `python -m keras_actrec evaluate`.
+
+    Args:
+        network: trained.
+        data: of the run.
+        split: which one.
+        contamination: clips of it that the network has learnt from.
+        team: the network and the one it learnt together with, after semi-supervised training.
+    """
     predictions = predict(network, data.evaluation(split))
     return results.build(
         data.manifest,
@@ -99,13 +109,13 @@ def evaluate_split(network: keras.Model, data: Inputs, split: str, contamination
         test=test_details(predictions, data),
         quarantined=data.quarantine.entries,
         contamination=contamination,
-        extra={"split": split, **_tailoring(data)},
+        extra={"split": split, **_tailoring(data)} | _semi_supervised(team, predictions, split),
     )
 
 
 def _coverage(data: Inputs) -> dict[str, Any]:
-    unlabelled = data.config.training.semi_supervised is not None
-    return coverage.of(data.manifest, data.quarantine.entries, unlabelled)
+    semi = data.config.training.semi_supervised
+    return coverage.of(data.manifest, data.quarantine.entries, semi is not None and semi.unlabelled_used)
 
 
 def _extra(network: keras.Model, data: Inputs, repository: Repository | None) -> dict[str, Any]:
@@ -118,8 +128,8 @@ def _extra(network: keras.Model, data: Inputs, repository: Repository | None) ->
     return {**known_from_unknown, **trained_by, **kept, **_tailoring(data)}
 
 
-def _semi_supervised(team: Team | None, test: Predictions) -> dict[str, Any]:
-    return {} if team is None else {"semi_supervised": semi_supervised.measure(team, test)}
+def _semi_supervised(team: Team | None, primary: Predictions, split: str = "test") -> dict[str, Any]:
+    return {} if team is None else {"semi_supervised": semi_supervised.measure(team, primary, split)}
 
 
 def _open_set(network: keras.Model, data: Inputs, repository: Repository | None) -> dict[str, Any]:
@@ -216,6 +226,8 @@ def describe(document: dict[str, Any]) -> str:
     lines = list(_class_table(test, baseline))
     lines += [_headline(name, head) for name, head in test.get("heads", {}).items()]
     lines.append(_headline("test", test))
+    together = document.get("semi_supervised", {})
+    lines += [_headline(name, together[name]) for name in ("auxiliary", "ensemble") if name in together]
     if baseline:
         lines.append(_headline("single frame", baseline))
     lines += [f"frames {order}: top-1 {_percent(row['top1'])}" for order, row in document["temporal"].items()]
@@ -232,7 +244,7 @@ def _class_table(test: dict[str, Any], baseline: dict[str, Any] | None) -> Itera
 
 
 def _headline(name: str, test: dict[str, Any]) -> str:
-    pairs = test["pairs"].get("mean")
+    pairs = test.get("pairs", {}).get("mean")
     within = "" if pairs is None else f", within temporal pairs {_percent(pairs)}"
     return (
         f"{name}: top-1 {_percent(test['top1'])}, top-5 {_percent(test['top5'])}{within}, "

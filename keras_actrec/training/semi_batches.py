@@ -50,7 +50,7 @@ class SemiBatches:
 
     @property
     def steps(self) -> int:
-        """Batches per epoch, if every clip can be read."""
+        """Batches per epoch."""
         return self._labelled.steps
 
     @property
@@ -69,8 +69,7 @@ class SemiBatches:
         Returns:
             Data set of ({view: float32 (B, T, H, W, C), "unlabelled_<view>" and "unlabelled_strong_<view>": (B, r, T,
             H, W, C), "unlabelled_index": int32 (B, r)}, {"label": one-hot (B, K), "truth": one-hot or zeros (B, r,
-            K)}); of ({view: ...}, {"label": ...}) alone where unlabelled clips have no part. An epoch ends with the
-            first loader that does: a few batches early when clips cannot be read.
+            K)}); of ({view: ...}, {"label": ...}) alone where unlabelled clips have no part.
         """
         if self._unlabelled is None:
             return self._labelled.dataset().map(lambda inputs, labels: (inputs, {LABEL: labels}))

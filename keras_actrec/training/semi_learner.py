@@ -21,6 +21,7 @@ from keras import ops
 
 from keras_actrec import losses
 from keras_actrec.config import SemiSupervisedConfig
+from keras_actrec.errors import UserError
 from keras_actrec.models import codes
 from keras_actrec.models.codes import CODE
 from keras_actrec.training import distribution
@@ -47,6 +48,10 @@ class SemiSupervisedLearner(Learner, keras.Model):
         prior: shares of the classes among the labelled clips (K,).
         steps_per_epoch: batches of an epoch, by which the factors' rise is counted.
         label_smoothing: of the labelled clips' cross entropy.
+        accumulate: batches of one update of the weights.
+
+    Raises:
+        UserError: representations cannot be contrasted, or a network cannot be copied for a teacher.
     """
 
     takes_all_views = True
@@ -59,15 +64,17 @@ class SemiSupervisedLearner(Learner, keras.Model):
         prior: np.ndarray,
         steps_per_epoch: int = 1,
         label_smoothing: float = 0.0,
+        accumulate: int = 1,
     ) -> None:
         distribution.keep_order()
         super().__init__(name="semi_supervised")
         self._roles, self._settings, self._classes = tuple(networks), settings, len(prior)
         contrasts = settings.contrastive_weight > 0
         self._networks = {role: _telling(network, contrasts) for role, network in networks.items()}
+        _check_widths(self._networks, settings.projection)
         self._projections = {role: _projection(own, settings.projection) for role, own in self._networks.items()}
         self._pseudo_labels = {role: _pseudo_labels(settings, prior, unlabelled) for role in networks}
-        self._teachers = {role: _teacher(network, settings.teacher) for role, network in networks.items()}
+        self._teachers = {role: _teacher(network, settings.teacher, accumulate) for role, network in networks.items()}
         self._label_smoothing = label_smoothing
         self._ramp_steps = settings.ramp_epochs * steps_per_epoch
         self._step = self._counter() if self._ramp_steps else None
@@ -227,8 +234,24 @@ def _telling(network: keras.Model, contrasted: bool) -> keras.Model:
     """Return a network that tells its logits by name, and the features before them where they are contrasted."""
     outputs = {LOGITS: network.output}
     if contrasted:
-        outputs[CODE] = codes.encoder_of(network).output
+        try:
+            outputs[CODE] = codes.encoder_of(network).output
+        except UserError as error:
+            raise UserError(
+                f"training.semi_supervised.contrastive_weight compares what networks make of a clip: {error} Or set "
+                "contrastive_weight: 0."
+            ) from None
     return keras.Model(network.input, outputs, name=network.name)
+
+
+def _check_widths(networks: Mapping[str, keras.Model], projection: int) -> None:
+    """Refuse to contrast features of different width as they are."""
+    widths = [network.output[CODE].shape[-1] for network in networks.values() if CODE in network.output]
+    if not projection and len(set(widths)) > 1:
+        raise UserError(
+            "training.semi_supervised.projection: 0 contrasts the networks' own features, which must be of one width; "
+            f"these have {' and '.join(map(str, widths))}. Set projection: 128, or another number above 0."
+        )
 
 
 def _projection(network: keras.Model, width: int) -> keras.Sequential | None:
@@ -251,8 +274,9 @@ def _pseudo_labels(settings: SemiSupervisedConfig, prior: np.ndarray, unlabelled
     )
 
 
-def _teacher(network: keras.Model, momentum: float) -> Teacher | None:
-    return Teacher(network, momentum) if momentum else None
+def _teacher(network: keras.Model, momentum: float, accumulate: int) -> Teacher | None:
+    """Return the slow copy of a network. It moves in each batch, so much that those of one update make `momentum`."""
+    return Teacher(network, momentum ** (1 / accumulate)) if momentum else None
 
 
 def _joined(arrays: Sequence[Any], rank: int) -> Any:

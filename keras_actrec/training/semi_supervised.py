@@ -40,7 +40,8 @@ def gather(network: keras.Model, data: Inputs, hardware: Hardware) -> Team:
     """Return the run's own network and, where the configuration names one, the auxiliary network beside it.
 
     Their data tell what unlabelled clips show as far as it is known, for the audit. The auxiliary one is built from
-    the run's seed as well, so that each has the weights it would have alone.
+    the run's seed as well, so that each has the weights it would have alone; from the next seed where it is of the
+    primary one's architecture, or both would be one and the same network.
     """
     data = dataclasses.replace(data, manifest=labelled_split.with_truth(data.manifest))
     team = {PRIMARY: Member(network, data)}
@@ -75,6 +76,7 @@ def fit(team: Team, directory: RunDirectory, hardware: Hardware, companion: Comp
             prior=class_shares(labels, manifest.classes),
             steps_per_epoch=batches.steps,
             label_smoothing=settings.label_smoothing,
+            accumulate=settings.optimizer.accumulate,
         )
     audits = () if learner.audit is None else (KeepAudit(learner.audit, manifest.classes, directory),)
     fitted = supervised.fit(
@@ -93,29 +95,57 @@ def fit(team: Team, directory: RunDirectory, hardware: Hardware, companion: Comp
     return fitted
 
 
-def measure(team: Team, primary: Predictions) -> dict[str, Any]:
+def measure(team: Team, primary: Predictions, split: str = "test") -> dict[str, Any]:
     """Return what belongs to semi-supervised training alone in the metrics of a run.
 
     Args:
         team: trained.
-        primary: predictions of the primary network on the test split.
+        primary: predictions of the primary network on a split.
+        split: which one.
     """
     data = team[PRIMARY].data
     tells_more = AUXILIARY in team and data.config.evaluation.ensemble
-    other = predict(team[AUXILIARY].network, team[AUXILIARY].data.evaluation("test")) if tells_more else None
+    other = predict(team[AUXILIARY].network, team[AUXILIARY].data.evaluation(split)) if tells_more else None
     labelled, unlabelled = (len(data.manifest.split(name)) for name in ("train", "unlabelled"))
-    return ensemble.document(primary, other, labelled=labelled, unlabelled=unlabelled)
+    used = data.config.training.semi_supervised.unlabelled_used
+    return ensemble.document(primary, other, labelled=labelled, unlabelled=unlabelled if used else 0)
+
+
+def reopen(network: keras.Model, data: Inputs, directory: RunDirectory) -> Team | None:
+    """Return the networks of a finished run as far as it keeps them, or None where it was not semi-supervised."""
+    if data.config.training.semi_supervised is None:
+        return None
+    team = {PRIMARY: Member(network, data)}
+    if data.config.evaluation.ensemble and directory.auxiliary.exists():
+        team[AUXILIARY] = Member(keras.saving.load_model(directory.auxiliary), _auxiliary_data(data))
+    return team
+
+
+def ensemble_in_vain(config: RunConfig) -> bool:
+    """Whether `evaluation.ensemble` asks for a second network that a run does not train."""
+    semi = config.training.semi_supervised
+    return config.evaluation.ensemble and (semi is None or semi.auxiliary is None)
 
 
 def _auxiliary(data: Inputs, hardware: Hardware) -> Member:
     config, classes = data.config, len(data.manifest.classes)
     architecture, name = _architecture(config, classes), config.training.semi_supervised.auxiliary.model.name
-    seed_everything(config.seed, config.training.deterministic)
+    same = name == config.model.name and architecture == models.make_config_for(
+        name, classes, config.data, config.model.options
+    )
+    seed_everything((config.seed + same) % 2**31, config.training.deterministic)
     with hardware.scope():
         network = models.build_from_config(name, architecture)
         backbones.synchronize(network, hardware.strategy is not None)
+    return Member(network, _auxiliary_data(data))
+
+
+def _auxiliary_data(data: Inputs) -> Inputs:
+    """Return the run's data as the auxiliary network wants to see them."""
+    config = data.config
+    normalization = _architecture(config, len(data.manifest.classes)).normalization
     own = config.model_copy(update={"data": _data(config)})
-    return Member(network, dataclasses.replace(data, config=own, normalization=architecture.normalization))
+    return dataclasses.replace(data, config=own, normalization=normalization)
 
 
 def _architecture(config: RunConfig, num_classes: int) -> models.ModelConfig:

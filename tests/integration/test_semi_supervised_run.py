@@ -109,6 +109,9 @@ def test_both_networks_are_ordinary_models(run: Path, command: Command, answer: 
     assert evaluated.returncode == 0, evaluated.stderr
     top1 = json.loads((run / "metrics.json").read_text())["test"]["top1"]
     assert f"top-1 {100 * top1:.1f} %" in evaluated.stdout
+    found, before = (json.loads((run / name).read_text()) for name in ("evaluation-test.json", "metrics.json"))
+    assert found["semi_supervised"] == before["semi_supervised"]
+    assert f"ensemble: top-1 {100 * found['semi_supervised']['ensemble']['top1']:.1f} %" in evaluated.stdout
 
 
 @pytest.mark.ci

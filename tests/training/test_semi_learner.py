@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from semi_toys import CLASSES, SHAPES, make_batch, make_learner
+from semi_toys import CLASSES, SHAPES, make_batch, make_learner, network, settings
 
+from keras_actrec.errors import UserError
 from keras_actrec.training import objectives
 from keras_actrec.training.metric_learning import CodeLearner
 from keras_actrec.training.semi_batches import INDEX, LABEL, TRUTH, strong_name, weak_name
@@ -186,6 +187,40 @@ def test_the_teacher_gives_the_labels_where_one_is_kept() -> None:
     assert not np.allclose(slow, before)
     copied = {id(variable) for variable in learner._teachers["auxiliary"].copy.variables}
     assert not copied & {id(variable) for variable in learner.trainable_variables}
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_teacher_moves_once_per_update_whatever_the_number_of_its_batches(accumulate: int) -> None:
+    keras.utils.set_random_seed(3)
+    alone = network("primary")
+    learner = SemiSupervisedLearner(
+        {"primary": alone},
+        settings(auxiliary=None, teacher=0.9, contrastive_weight=0.0),
+        unlabelled=20,
+        prior=np.full(CLASSES, 1 / CLASSES),
+        accumulate=accumulate,
+    )
+    kernel, slow = (model.get_layer("logits").kernel for model in (alone, learner._teachers["primary"].copy))
+    start = ops.convert_to_numpy(kernel)
+    kernel.assign(start + 1.0)
+    inputs, _targets = make_batch()
+    batch = {name: ops.convert_to_tensor(array) for name, array in inputs.items()}
+    for _ in range(accumulate):
+        learner(batch, training=True)
+    np.testing.assert_allclose(ops.convert_to_numpy(slow), start + 0.1, atol=1e-5)
+
+
+def test_what_cannot_be_contrasted_is_named_with_its_remedy() -> None:
+    networks = {"primary": network("primary"), "auxiliary": network("auxiliary", width=8)}
+    prior = np.full(CLASSES, 1 / CLASSES)
+    with pytest.raises(UserError, match=r"projection: 0 .* one width; these have 12 and 8. Set projection: 128"):
+        SemiSupervisedLearner(networks, settings(projection=0), unlabelled=20, prior=prior)
+    SemiSupervisedLearner(networks, settings(projection=0, contrastive_weight=0.0), unlabelled=20, prior=prior)
+    frames = keras.Input(SHAPES["primary"], name="rgb")
+    pooled = keras.layers.Dense(CLASSES, name="logits")(keras.layers.Reshape((2, -1))(frames))
+    networks["primary"] = keras.Model(frames, keras.layers.GlobalAveragePooling1D()(pooled))
+    with pytest.raises(UserError, match=r"contrastive_weight compares what .* Or set contrastive_weight: 0"):
+        SemiSupervisedLearner(networks, settings(), unlabelled=20, prior=prior)
 
 
 def test_validation_sees_labelled_clips_alone() -> None:

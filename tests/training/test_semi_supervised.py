@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 from keras_actrec.config import RunConfig, parse_config
 from keras_actrec.data.manifest import Clip
 from keras_actrec.data.quarantine import Quarantine
-from keras_actrec.errors import UserError
-from keras_actrec.training import datasets, distribution, fold, inputs, semi_batches, semi_supervised
+from keras_actrec.errors import UnreadableVideoError, UserError
+from keras_actrec.training import datasets, distribution, fold, inputs, measure, semi_batches, semi_supervised
 from keras_actrec.training.inputs import Inputs
 from keras_actrec.training.run_directory import RunDirectory
 from keras_actrec.training.semi_batches import INDEX, LABEL, TRUTH
@@ -87,6 +88,22 @@ class Counting:
 
     def read(self, clip: Clip, *arguments: Any) -> Any:
         self.reads[clip.path] += 1
+        return self.source.read(clip, *arguments)
+
+
+@dataclasses.dataclass
+class Failing:
+    """A source of frames in which one clip cannot be read."""
+
+    source: Any
+    bad: str
+
+    def probe(self, clip: Clip) -> Any:
+        return self.source.probe(clip)
+
+    def read(self, clip: Clip, *arguments: Any) -> Any:
+        if clip.path == self.bad:
+            raise UnreadableVideoError(clip.path, "damaged")
         return self.source.read(clip, *arguments)
 
 
@@ -168,6 +185,43 @@ def test_without_unlabelled_clips_it_is_two_supervised_runs(
         assert any(not np.array_equal(old, new) for old, new in zip(start, together, strict=True))
         for first, second in zip(network.get_weights(), together, strict=True):
             np.testing.assert_array_equal(first, second, err_msg=role)
+
+
+def test_two_networks_of_one_architecture_are_not_the_same(directory: RunDirectory, stick_actions: Path) -> None:
+    twins = semi(auxiliary={"model": NETWORKS["primary"]}, contrastive_weight=0.0)
+    team = team_of(make_config(stick_actions, twins), directory)
+    first, second = (team[role].network.get_weights() for role in ("primary", "auxiliary"))
+    assert [array.shape for array in first] == [array.shape for array in second]
+    assert not np.array_equal(first[0], second[0])
+
+
+@pytest.mark.parametrize("split", ["train", "unlabelled"])
+def test_a_clip_that_cannot_be_read_shortens_no_epoch(directory: RunDirectory, stick_actions: Path, split: str) -> None:
+    config = make_config(stick_actions, semi(), steps_per_epoch=0)
+    team = prefixed(team_of(config, directory))
+    bad = team[""].manifest.split(split)[0].path
+    batches = semi_batches.training_batches(
+        {name: dataclasses.replace(data, source=Failing(data.source, bad)) for name, data in team.items()}
+    )
+    shown = [views[INDEX] for views, _ in batches.dataset().as_numpy_iterator()]
+    assert len(shown) == batches.steps
+    assert {indices.shape for indices in shown} == {(4, 2)}
+    assert team[""].quarantine.reasons() == {bad: "damaged"}
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_what_a_run_has_not_learnt_from_is_not_told(
+    directory: RunDirectory, stick_actions: Path, weight: float
+) -> None:
+    config = make_config(stick_actions, semi(pseudo_weight=weight, contrastive_weight=0.0))
+    run = RunDirectory.create(
+        config.model_copy(update={"output": str(directory.path.parent / "own")}), datasets.load(config)
+    )
+    team = team_of(config, run)
+    fold.record_provenance(run, team["primary"].data.manifest, ())
+    learnt = json.loads((run.path / "provenance.json").read_text())["learnt"]
+    assert ("unlabelled" in learnt) == bool(weight)
+    assert ("unlabelled" in measure._coverage(team["primary"].data)["coverage"]["splits"]) == bool(weight)
 
 
 def test_it_trains_in_mixed_precision(tmp_path: Path, stick_actions: Path) -> None:
