@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_actrec.data import assemble, prepared, remote
+from keras_actrec.data import assemble, person_boxes, prepared, remote
 from keras_actrec.data.manifest import Clip
 from keras_actrec.data.prepared_layout import read_receipt
 from keras_actrec.data.source import FrameSource, VideoSource
 from keras_actrec.errors import UnreadableVideoError, UserError
 from keras_actrec.serving.export_run import LABEL, ExportRun
+from keras_actrec.training.progress import Progress
 
 Inputs = dict[str, np.ndarray]
 
@@ -48,18 +49,20 @@ class Clips:
 def read(run: ExportRun, split: str, count: int) -> Clips:
     """Read clips that are spread evenly over a split of the run's data.
 
+    Clips that are cut towards people are cut by the boxes that training took; a detector's are made where missing.
+
     Args:
         run: whose data, and which frames of it.
         split: "train" or "test", or "validation".
         count: of clips; 0: all.
 
     Raises:
-        UserError: the split has no clips, or none of them can be read.
+        UserError: the split has no clips, none of them can be read, or person boxes that cannot be had.
     """
     chosen = _spread(run.manifest.split(split), count)
     if not chosen:
         raise UserError(f"the run's data has no {split} clips to compare the export on.")
-    source = open_source(run)
+    chosen, source = _with_boxes(run, chosen), open_source(run)
     read_clips, rows, unreadable = [], [], []
     for clip in chosen:
         try:
@@ -88,6 +91,18 @@ def open_source(run: ExportRun) -> FrameSource:
 def _spread(clips: tuple[Clip, ...], count: int) -> list[Clip]:
     wanted = min(count, len(clips)) if count else len(clips)
     return [clips[position * len(clips) // wanted] for position in range(wanted)]
+
+
+def _with_boxes(run: ExportRun, clips: list[Clip]) -> list[Clip]:
+    """Return the clips with the box files that the run wants; `manifest.lock` names the data set's own."""
+    data = run.config.data
+    if data.tailor is None:
+        return clips
+    videos = VideoSource(Path(run.manifest.root), depth_range_mm=data.depth_range_mm)
+    chosen = dataclasses.replace(run.manifest, clips=tuple(clips))
+    with Progress("detecting people", unit="clips") as progress:
+        attached, _ = person_boxes.attach(chosen, data.tailor, videos, progress)
+    return list(attached.clips)
 
 
 def _frames(run: ExportRun, source: FrameSource, clip: Clip) -> list[np.ndarray]:
