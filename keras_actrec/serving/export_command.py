@@ -59,10 +59,12 @@ def run(options: argparse.Namespace) -> None:
 
     export.require_tensorflow()
     opened = export_run.open_run(options.directory, options.root)
+    parent, formats = Path(options.out) if options.out else opened.path / FOLDER, dict.fromkeys(options.format)
+    for name in formats:  # before the clips are read, which may take its time
+        export_folder.check_target(parent / export_folder.folder_of(name, int8=options.int8))
     clips = None if options.no_compare else export_clips.read(opened, "test", options.clips)
     calibration = export_clips.read(opened, "train", options.calibration) if options.int8 else None
-    parent = Path(options.out) if options.out else opened.path / FOLDER
-    for name in dict.fromkeys(options.format):
+    for name in formats:
         wish = export_folder.Wish(name, calibration, clips, options.allow_difference, options.licence)
         facts = export_folder.write(opened, wish, parent)
         print("\n".join([*summary(facts), f"{wish.folder}: {parent / wish.folder}"]), flush=True)
@@ -100,11 +102,15 @@ def _differences(name: str, facts: Mapping[str, Any]) -> list[str]:
     found = facts["comparison"]
     if found is None:
         return [f"{name}: not compared with the original"]
+    from keras_actrec.serving import export_compare
+
     beyond = "" if facts["within_tolerance"] else ", NOT WITHIN THE TOLERANCE"
     lines = [
-        f"{name}: largest difference of a probability {found['probability']:.2g} on {found['clips']} {found['split']} "
+        f"{name}: largest difference of a probability {found['probability']:.2g} on {export_compare.counted(found)} "
         f"clips (allowed in float32: {facts['tolerance']:g}{beyond}), same class for {100 * found['agreement']:.1f} %"
     ]
+    if unread := export_compare.lost(found["unreadable"], found["split"]):
+        lines.append(f"{name}: {unread}; the comparison is of the others")
     for head, before in found["correct"]["original"].items():
         after = found["correct"]["export"][head]
         lines.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ class Comparison:
 
     Attributes:
         split: of the clips.
-        clips: number of clips.
+        clips: number of clips that could be read, which is what all numbers are of.
+        expected: number that was to be compared.
+        unreadable: paths of those that could not be read.
         probability: largest absolute difference of a probability.
         logit: of a logit.
         agreement: share of the clips (and heads) of which both say the same class.
@@ -31,6 +33,8 @@ class Comparison:
 
     split: str
     clips: int
+    expected: int
+    unreadable: tuple[str, ...]
     probability: float
     logit: float
     agreement: float
@@ -66,7 +70,30 @@ def compare(original: Runner, export: Runner, clips: Clips, outputs: Mapping[str
     }
     agreement = np.mean([np.mean(said["original"][head] == said["export"][head]) for head in outputs])
     correct = {side: _accuracy(classes, clips.labels) for side, classes in said.items()}
-    return Comparison(clips.split, len(clips), probability, logit, float(agreement), correct)
+    return Comparison(
+        split=clips.split,
+        clips=len(clips),
+        expected=len(clips) + len(clips.unreadable),
+        unreadable=clips.unreadable,
+        probability=probability,
+        logit=logit,
+        agreement=float(agreement),
+        correct=correct,
+    )
+
+
+def counted(found: Mapping[str, Any]) -> str:
+    """Return how many clips a comparison is of: "24 test", or "8 of 24 test" where some could not be read."""
+    some = "" if found["clips"] == found["expected"] else f" of {found['expected']}"
+    return f"{found['clips']}{some} {found['split']}"
+
+
+def lost(unreadable: Sequence[str], split: str) -> str:
+    """Return a sentence about clips that could not be read; nothing where all could."""
+    if not unreadable:
+        return ""
+    many = "s" if len(unreadable) > 1 else ""
+    return f"{len(unreadable)} {split} clip{many} could not be read (such as {unreadable[0]})"
 
 
 def _run(runner: Runner, clips: Clips) -> dict[str, np.ndarray]:

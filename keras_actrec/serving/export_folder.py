@@ -58,7 +58,12 @@ class Wish:
     @property
     def folder(self) -> str:
         """Name of the export's folder."""
-        return self.format if self.calibration is None else f"{self.format}_int8"
+        return folder_of(self.format, int8=self.calibration is not None)
+
+
+def folder_of(format_name: str, *, int8: bool) -> str:
+    """Return the name of an export's folder."""
+    return f"{format_name}_int8" if int8 else format_name
 
 
 def write(run: ExportRun, wish: Wish, parent: Path) -> dict[str, Any]:
@@ -98,10 +103,9 @@ def published(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target`; on success sync it and put it in the place of an older export.
 
     Raises:
-        UserError: `target` is something else than an export.
+        UserError: see `check_target`.
     """
-    if target.exists() and not (target / model_card.FACTS).is_file():
-        raise UserError(f"{target} exists and is no export; choose another folder with --out.")
+    check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     aside = temporary.with_name(f"{temporary.name}-old")
@@ -116,6 +120,26 @@ def published(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if aside.exists():
             shutil.rmtree(aside) if target.exists() else aside.rename(target)
+
+
+def check_target(target: Path) -> None:
+    """Refuse a folder that a new export must not take the place of.
+
+    Raises:
+        UserError: it is something else than an export, or holds files beside those of an export, which would be lost.
+    """
+    if not target.exists():
+        return
+    if not (target / model_card.FACTS).is_file():
+        raise UserError(f"{target} exists and is no export; choose another folder with --out.")
+    own = {model_card.FACTS, model_card.PAGE, *export.MODEL_FILES.values()}
+    others = sorted(path.name for path in target.iterdir() if path.name not in own)
+    if others:
+        named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        raise UserError(
+            f"{target} holds something beside the older export: {named}; a new export would remove it, so move it "
+            "elsewhere, or choose another folder with --out."
+        )
 
 
 def open_export(folder: Path, format_name: str) -> tuple[Runner, str]:
@@ -212,6 +236,8 @@ def _notes(wish: Wish, operations: tuple[str, ...]) -> Iterator[str]:
         )
     if wish.calibration is not None:
         yield INT8_NOTE.format(count=len(wish.calibration))
+        if unread := export_compare.lost(wish.calibration.unreadable, wish.calibration.split):
+            yield f"Of the clips that were to choose the ranges, {unread}."
         if "CONV_3D" in operations:
             yield "LiteRT has no 8 bit 3-D convolution: those stay float32, so the file is hardly smaller."
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_actrec import files
 from keras_actrec.data.views import View
+from keras_actrec.serving.export_compare import counted, lost
 from keras_actrec.serving.export_run import ExportRun, clip_shape, output_names
 
 FACTS = "export.json"
@@ -229,8 +230,10 @@ def _compared(facts: Mapping[str, Any]) -> list[str]:
     found = facts.get("comparison")
     if not found:
         return ["Not compared: whether this file gives the numbers of the original is not known."]
+    unread = lost(found["unreadable"], found["split"])
     lines = [
-        f"- {found['clips']} {found['split']} clips, run in {facts['runtime']}",
+        f"- {counted(found)} clips, run in {facts['runtime']}",
+        *([f"- {unread}; the numbers are of the others"] if unread else []),
         f"- largest difference of a probability: {found['probability']:.2g} (allowed in float32: "
         f"{facts['tolerance']:g}), of a logit: {found['logit']:.2g}",
         f"- same class: {_percent(found['agreement'])} of the clips",
