@@ -18,6 +18,7 @@ from keras_actrec.evaluation.folds import lookup
 
 CONFIG, METRICS, TIMING, FINISHED, LOCK = "config.yaml", "metrics.json", "timing.json", "finished.json", "manifest.lock"
 """Files of a run directory (see `training.run_directory`, which this room may not import)."""
+MODEL = "model.keras"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +137,18 @@ def open_run(path: Path) -> Run:
         raise UserError(f"{METRICS} has no test accuracy of its own; of several data sets at once, name their folders")
     timing = _read(path / TIMING) if (path / TIMING).is_file() else {}
     return Run(path, config, metrics, timing, _time(path / FINISHED))
+
+
+def check_one_network(path: Path) -> None:
+    """Refuse a run of all folds, whose networks lie in folders of their own, where the network of one is asked for.
+
+    Raises:
+        UserError: it names the folders that hold a network.
+    """
+    found = sorted(path.glob(f"fold-*/{MODEL}"), key=lambda model: (len(model.parent.name), model.parent.name))
+    if found:
+        named = ", ".join(str(model.parent) for model in found)
+        raise UserError(f"{path} holds a network for each fold; name one of them: {named}.")
 
 
 def _directories(path: Path) -> Iterator[Path]:

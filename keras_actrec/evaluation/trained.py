@@ -17,6 +17,7 @@ from keras_actrec.data.source import FrameSource, VideoSource
 from keras_actrec.data.views import View
 from keras_actrec.data.wanted import plain_views
 from keras_actrec.errors import UserError, did_you_mean
+from keras_actrec.evaluation import run_search
 
 if TYPE_CHECKING:
     import keras
@@ -137,6 +138,7 @@ def open_trained(path: str | os.PathLike[str]) -> Trained:
     if not (directory / "config.yaml").is_file():
         raise UserError(f"{path} is no run directory: it holds no config.yaml. Give the directory that training named.")
     if not (directory / "model.keras").is_file():
+        run_search.check_one_network(directory)
         raise UserError(f"{path} holds no trained model (model.keras); train first, or go on with --resume {path}.")
     config = load_config(directory / "config.yaml")
     classes = tuple(files.read_json(directory / "manifest.lock")["classes"])

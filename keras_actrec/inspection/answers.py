@@ -17,6 +17,7 @@ from keras_actrec import files, tensor_file
 from keras_actrec.config import RunConfig
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.errors import UserError
+from keras_actrec.evaluation import run_search
 
 FOLDER = "inspection"
 FEATURES = "features"
@@ -70,6 +71,7 @@ def _key(directory: Path, config: RunConfig, manifest: Manifest) -> dict[str, An
     """Return all that the answers depend on."""
     model = directory / "model.keras"
     if not model.is_file():
+        run_search.check_one_network(directory)
         raise UserError(
             f"{directory} holds no trained model (model.keras); train first, or inspect its data: --config."
         )

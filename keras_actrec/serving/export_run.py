@@ -16,6 +16,7 @@ from keras_actrec.data.targets import Target, targets_of
 from keras_actrec.data.views import View
 from keras_actrec.data.wanted import plain_views
 from keras_actrec.errors import UserError
+from keras_actrec.evaluation import run_search
 
 if TYPE_CHECKING:
     import keras
@@ -109,6 +110,7 @@ def _config(directory: Path) -> RunConfig:
         parts = ", ".join(str(part.parent) for part in sorted(directory.glob("*/config.yaml")))
         raise UserError(f"{directory} was trained on several data sets; export the run of one of them: {parts}.")
     if not (directory / "model.keras").is_file():
+        run_search.check_one_network(directory)
         raise UserError(
             f"{directory} holds no trained model (model.keras); train first, or go on with --resume {directory}."
         )

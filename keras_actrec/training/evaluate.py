@@ -14,7 +14,7 @@ from keras_actrec.config import RunConfig, load_config
 from keras_actrec.data.manifest import Clip
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.errors import UserError
-from keras_actrec.evaluation import fusion, provenance, results
+from keras_actrec.evaluation import fusion, provenance, results, run_search
 from keras_actrec.evaluation.predict import Predictions, predict
 from keras_actrec.evaluation.provenance import Contamination
 from keras_actrec.training import datasets, distribution, inputs, semi_supervised
@@ -141,6 +141,7 @@ def open_finished(path: str, split: str, overrides: Sequence[str], allow_contami
         names = ", ".join(str(part.parent) for part in sorted(directory.path.glob("*/config.yaml")))
         raise UserError(f"{path} was trained on several data sets; evaluate the run of one of them: {names}.")
     if not directory.model.exists():
+        run_search.check_one_network(directory.path)
         raise UserError(f"{path} holds no trained model yet; continue its training with --resume {path}.")
     hardware = distribution.set_up(config.training)
     manifest = datasets.load(config)

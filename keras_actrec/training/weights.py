@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_actrec import files, tensor_file
 from keras_actrec.errors import UserError
+from keras_actrec.evaluation import run_search
 from keras_actrec.training import optimizers
 from keras_actrec.training.checkpoint import Checkpoints
 from keras_actrec.training.run_directory import RunDirectory
@@ -96,6 +97,7 @@ def _kept(run: RunDirectory) -> Path:
             best = checkpoints.best_path(tensor_file.load_notes(state)["progress"]["best_epoch"])
             if best.is_file():
                 return best
+    run_search.check_one_network(run.path)
     raise UserError(f"training.init_from: the run {run.path} holds neither a model.keras nor a checkpoint yet.")
 
 
