@@ -31,14 +31,16 @@ HEADLINES = (
 )
 """Dotted keys of `metrics.json` that are summarised, as far as the runs have them."""
 _SAME = ("dataset", "model", "classes")
+_SIZES = ("params", "trainable_params", "flops")
 
 
 def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the summary of the `metrics.json` of several folds, ordered by fold.
 
     Returns:
-        {"dataset", "model", "folds", "seeds", "contaminated", "summary": {dotted key: {"mean", "std", "values"}}};
-        mean and std are None where a fold lacks the number, std also when there is one fold only.
+        {"dataset", "model", "folds", "seeds", "contaminated", "params", "trainable_params", "flops", "summary": {dotted
+        key: {"mean", "std", "values"}}}; mean and std are None where a fold lacks the number, std also when there is
+        one fold only. The sizes are those of each fold's network; None where they are not known, or not the same.
 
     Raises:
         UserError: the runs are of different data sets, models or classes, or a fold occurs twice.
@@ -60,10 +62,15 @@ def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "folds": folds,
         "seeds": [run["seed"] for run in runs],
         "contaminated": any(run.get("contaminated", False) for run in runs),
+        **{key: _common([run.get(key) for run in runs]) for key in _SIZES},
         "summary": {
             key: spread(values) for key, values in columns.items() if any(value is not None for value in values)
         },
     }
+
+
+def _common(values: Sequence[Any]) -> Any:
+    return values[0] if all(value == values[0] for value in values) else None
 
 
 def spread(values: Sequence[float | None]) -> dict[str, Any]:

@@ -61,9 +61,8 @@ class Run:
 
     def value(self, dotted: str) -> float | None:
         """Return a number of `metrics.json`, or its mean over folds; None where there is none."""
-        if "summary" in self.metrics:
-            return self.metrics["summary"].get(dotted, {}).get("mean")
-        return lookup(self.metrics, dotted)
+        averaged = self.metrics.get("summary", {}).get(dotted)
+        return lookup(self.metrics, dotted) if averaged is None else averaged.get("mean")
 
     @property
     def minutes(self) -> float | None:

@@ -25,7 +25,7 @@ COLUMNS = {
     "validation.top1": "validation",
 }
 """Dotted keys of `metrics.json` -> headings; shares, written in percent. Columns that no run has are left out."""
-COSTS = {"parameters": "parameters", "flops": "FLOPs per clip"}
+COSTS = {"params": "parameters", "flops": "FLOPs per clip"}
 """Dotted keys of `metrics.json` -> headings; the same for all runs of a group."""
 _OF_NO_CONSEQUENCE = ("name", "seed", "output", "data.workers", "data.fold", "logging")
 """Keys that do not change what a run learns, or are what a group's runs differ in."""

@@ -99,18 +99,21 @@ def open_run(config: RunConfig, manifest: Manifest, resume: str | None) -> RunDi
 
 
 def run_folds(directory: RunDirectory, numbers: list[int], hardware: Hardware) -> None:
-    """Run each fold in a sub-directory of its own, then summarise them."""
-    results = []
+    """Run each fold in a sub-directory of its own, then summarise them; their times are added."""
+    results, seconds = [], []
     for number in numbers:
         config = datasets.in_fold(directory.config, number)
         manifest = datasets.load(config)
         fold = directory.child(f"fold-{number}", config, manifest)
         directory.say(f"fold {number} of {len(numbers)}")
         results.append(files.read_json(fold.metrics) if fold.finished else run_fold(fold, manifest, hardware))
+        seconds.append(files.read_json(fold.timing).get("training_sec") if fold.timing.exists() else None)
         directory.say(describe(results[-1]))
         keras.utils.clear_session()
     summary = folds.summarise(results)
     files.write_json(directory.metrics, summary)
+    if None not in seconds:
+        directory.add_timing(training_sec=round(sum(seconds), 1))
     links = {number: f"fold-{number}/report.html" for number in numbers}
     report.write_folds(directory.report, summary, title=directory.path.name, links=links)
     directory.say(folds.table(summary))

@@ -65,3 +65,8 @@ def test_contamination_is_carried_and_printed() -> None:
     assert "CONTAMINATED" in text
     assert "85.0 ± 7.1 %" in text
     assert "0.400 ± 0.000" in text
+
+
+def test_sizes_are_those_of_each_folds_network() -> None:
+    summary = folds.summarise([run(1, 0.8, params=5, flops=7), run(2, 0.9, params=5, flops=8)])
+    assert (summary["params"], summary["flops"], summary["trainable_params"]) == (5, None, None)

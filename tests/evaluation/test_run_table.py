@@ -275,7 +275,7 @@ def test_differences_are_tested_in_pairs_and_corrected_as_a_family(tmp_path: Pat
 
 
 def test_costs_and_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    measured = {"parameters": 204_000, "flops": 1.5e9}
+    measured = {"params": 204_000, "flops": 1.5e9}
     make(tmp_path / "runs", "a", [0.4, 0.6], metrics=measured)
     make(tmp_path / "runs", "b", [0.5, 0.6], **OTHER)
     assert run(tmp_path / "runs", "--against", "b", "--markdown", tmp_path / "t.md") == 0
