@@ -18,14 +18,18 @@ SPREAD = 0.2
 
 def write(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
     """Publish the page of a table (see `run_table.build`)."""
-    chart = plot(figure(table), "Test accuracy of each group, by seed")
-    words = paragraph(
-        "Bars are means over seeds, their whiskers the sample standard deviation, points the seeds.", css="small"
-    )
     warnings = markup.join(tag("div", note, css="banner bad") for note in table["notes"])
-    body = markup.join([warnings, section("accuracy", "Test top-1", words, chart), _numbers(table)])
+    body = markup.join([warnings, section("accuracy", "Test top-1", *_accuracy(table)), _numbers(table)])
     runs = sum(len(group["runs"]) for group in table["groups"])
     files.write_text(path, report.page("Runs", f"{runs} runs in {len(table['groups'])} groups", body))
+
+
+def _accuracy(table: Mapping[str, Any]) -> tuple[Safe, ...]:
+    """Return the chart and how it is read, or that there is nothing to draw."""
+    if HEADLINE not in table["columns"]:
+        return (paragraph("None of the runs has a test top-1: no test clip could be read, or none has a class."),)
+    words = "Bars are means over seeds, their whiskers the sample standard deviation, points the seeds."
+    return paragraph(words, css="small"), plot(figure(table), "Test accuracy of each group, by seed")
 
 
 def figure(table: Mapping[str, Any]) -> Figure:

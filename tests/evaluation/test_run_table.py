@@ -213,6 +213,13 @@ def test_the_chart_has_a_bar_for_each_group_and_a_point_for_each_run(tmp_path: P
     assert chart["layout"]["yaxis"]["ticktext"] == ["a", "b"]
 
 
+def test_a_page_without_any_accuracy_says_so(tmp_path: Path) -> None:
+    make(tmp_path / "runs", "a", [None, None], metrics={"test": {"coverage": 0.0}})
+    assert run(tmp_path / "runs", "--html", tmp_path / "t.html") == 0
+    page = (tmp_path / "t.html").read_text()
+    assert "None of the runs has a test top-1" in page and "Bars are means" not in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
