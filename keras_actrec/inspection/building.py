@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_actrec.data.targets import targets_of
 from keras_actrec.errors import UserError
-from keras_actrec.inspection import findings, look, samples
+from keras_actrec.inspection import findings, look, names, samples
 from keras_actrec.inspection.answers import Answers
 from keras_actrec.inspection.opening import Opened
 from keras_actrec.inspection.shown import Shown, replace_reasons
@@ -36,24 +36,39 @@ def build(
     It is made under a name of its own: one that it replaces is there until nothing can go wrong any more.
 
     Raises:
-        UserError: the name is taken, or there is no such receipt.
+        UserError: the name is taken or cannot be, or there is no such receipt.
     """
     receipt = findings.chosen_receipt(options.receipt, opened.manifest)
-    if fiftyone.dataset_exists(name) and not options.overwrite:
-        raise UserError(f"FiftyOne's database has a dataset '{name}' already; choose another name, or --overwrite.")
-    unfinished = f"{name}-unfinished-{os.getpid()}"
+    names.check(fiftyone, name, overwrite=options.overwrite)
+    unfinished = f"unfinished-{uuid.uuid4().hex}"  # of letters that FiftyOne takes, whatever the name is of
     dataset = samples.create(fiftyone, unfinished, opened.manifests)
     try:
         _fill(dataset, opened, answers, shown, receipt)
         look.arrange(dataset, opened.manifest.classes, fiftyone.ViewField)
         dataset.persistent = bool(options.keep)
+        names.check(fiftyone, name, overwrite=options.overwrite)  # again: filling takes its time
+        older = _rename(fiftyone, dataset, name)
     except BaseException:
-        fiftyone.delete_dataset(unfinished)
+        fiftyone.delete_dataset(dataset.name)
         raise
-    if fiftyone.dataset_exists(name):
-        fiftyone.delete_dataset(name)
-    dataset.name = name
+    if older is not None:
+        fiftyone.delete_dataset(older)
     return dataset
+
+
+def _rename(fiftyone: Any, dataset: Any, name: str) -> str | None:
+    """Give a dataset its name, and return what the one that had it is called now; None: there was none."""
+    if not fiftyone.dataset_exists(name):
+        dataset.name = name
+        return None
+    older = fiftyone.load_dataset(name)
+    older.name = f"replaced-{uuid.uuid4().hex}"
+    try:
+        dataset.name = name
+    except BaseException:
+        older.name = name
+        raise
+    return older.name
 
 
 def summary(dataset: Any, shown: Sequence[Shown]) -> str:

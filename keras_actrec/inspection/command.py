@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from keras_actrec.inspection.answers import Answers
     from keras_actrec.inspection.opening import Opened
@@ -37,9 +36,8 @@ def describe_arguments(parser: argparse.ArgumentParser) -> None:
         "--predict",
         nargs="+",
         choices=SPLITS[:3],
-        default=["test"],
         metavar="NAME",
-        help="of a run: splits whose clips are predicted (default: test)",
+        help="of a run: splits whose clips are predicted, and shown (default: those of --split, else test)",
     )
     parser.add_argument("--port", type=int, metavar="N", help="of the App (default: 5151, or the next that is free)")
     parser.add_argument("--no-browser", action="store_true", help="print the address alone")
@@ -62,12 +60,26 @@ def run(options: argparse.Namespace) -> None:
 
     if options.overwrite and not options.keep:
         raise UserError("--overwrite replaces the dataset that --keep names; give it a name.")
+    _check_places(options)
     port = None if options.export else app.choose_port(options.port)
     opened = _open(options)
     findings.chosen_receipt(options.receipt, opened.manifest)  # before the network and the videos take their time
-    answers = _answers(options, opened)
-    shown = _shown(options, opened)
+    predicted = _predicted(options, opened)
+    answers = _answers(options, opened, predicted)
+    shown = _shown(options, opened, predicted)
     _serve(options, opened, answers, shown, port)
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """Refuse a folder or a name that is taken, before the network and the videos take their time."""
+    from keras_actrec.data.fiftyone_sets import connection
+    from keras_actrec.inspection import export, names
+
+    if options.export:
+        export.check_folder(Path(options.export))
+    if options.keep:
+        with connection.database(own=False) as fiftyone:
+            names.check(fiftyone, options.keep, overwrite=options.overwrite)
 
 
 def _open(options: argparse.Namespace) -> Opened:
@@ -81,27 +93,35 @@ def _open(options: argparse.Namespace) -> Opened:
     return opening.open_data(options.data, options.overrides)
 
 
-def _answers(options: argparse.Namespace, opened: Opened) -> Mapping[str, Answers]:
-    """Return what the run says of each split that is asked for."""
+def _predicted(options: argparse.Namespace, opened: Opened) -> list[str]:
+    """Return the splits whose clips are predicted: of those that are shown, where none are named."""
     if opened.run is None:
+        return []
+    if options.predict is None and options.split:
+        return [split for split in SPLITS[:3] if split in options.split and opened.manifest.split(split)]
+    return options.predict or ["test"]
+
+
+def _answers(options: argparse.Namespace, opened: Opened, predicted: Sequence[str]) -> Mapping[str, Answers]:
+    """Return what the run says of each split that is asked for."""
+    if not predicted:
         return {}
     from keras_actrec.inspection import answers
 
     return {
         split: answers.of_split(opened.run, opened.config, opened.manifest, split, options.overrides)
-        for split in options.predict
+        for split in predicted
     }
 
 
-def _shown(options: argparse.Namespace, opened: Opened) -> list[Shown]:
+def _shown(options: argparse.Namespace, opened: Opened, predicted: Sequence[str]) -> list[Shown]:
     from keras_actrec.data.fiftyone_sets import writing
     from keras_actrec.data.threads import default_workers
     from keras_actrec.errors import UserError
     from keras_actrec.inspection import cache, shown
     from keras_actrec.training.progress import Progress
 
-    fold, wanted = opened.manifest.fold, set(options.split or SPLITS)
-    wanted |= set(options.predict) if opened.run else set()
+    fold, wanted = opened.manifest.fold, {*(options.split or SPLITS), *predicted}
     rows = [row for row in writing.rows(opened.manifests) if row.splits.get(fold) in wanted]
     if not rows:
         raise UserError(f"{opened.manifest.name} has no {' or '.join(sorted(wanted))} clips in fold {fold}.")
@@ -120,12 +140,12 @@ def _serve(
     port: int | None,
 ) -> None:
     from keras_actrec.data.fiftyone_sets import connection
-    from keras_actrec.inspection import building, export
+    from keras_actrec.inspection import building, export, names
 
     name = options.keep or (opened.run.name if opened.run else opened.manifest.name)
     with connection.database(own=not options.keep) as fiftyone:
         if not options.keep:
-            name = _unused(fiftyone, name)
+            name = names.usable(fiftyone, name)
         dataset = building.build(fiftyone, name, opened, answers, shown, options)
         try:
             print(building.summary(dataset, shown))
@@ -150,8 +170,3 @@ def _open_app(fiftyone: Any, dataset: Any, port: int, options: argparse.Namespac
             app.show(address)
         app.wait(port)
     print("closed")
-
-
-def _unused(fiftyone: Any, name: str) -> str:
-    """Return a name that the database does not know: it may be one that others use, too."""
-    return name if not fiftyone.dataset_exists(name) else f"{name}-{os.getpid()}"

@@ -29,8 +29,7 @@ def export(dataset: Any, manifests: Sequence[Manifest], folder: Path) -> list[Pa
     Raises:
         UserError: the folder holds something already.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is not empty; choose a new folder for the export.")
+    check_folder(folder)
     import fiftyone as fo
 
     dataset.export(str(folder / FIFTYONE), dataset_type=fo.types.FiftyOneDataset, export_media=False, progress=False)
@@ -39,6 +38,12 @@ def export(dataset: Any, manifests: Sequence[Manifest], folder: Path) -> list[Pa
         _predictions(dataset, folder / PREDICTIONS)
         written.append(folder / PREDICTIONS)
     return written
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something already (`UserError`)."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is not empty; choose a new folder for the export.")
 
 
 def _manifests(manifests: Sequence[Manifest], folder: Path) -> list[Path]:

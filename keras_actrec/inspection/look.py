@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_actrec.data.fiftyone_sets import fields
-from keras_actrec.inspection import samples
+from keras_actrec.inspection import names, samples
 
 SURE = 0.7
 """Confidence from which on a wrong answer is called confident."""
@@ -60,9 +60,12 @@ def arrange(dataset: Any, classes: Sequence[str], views_from: Any) -> None:
     config.color_scheme = _colours(fo, classes)
     dataset.save()
     if samples.MAP in dataset.list_brain_runs():
-        dataset.save_workspace(MAP_SPACE, _map(fo), description="the map of features beside the clips")
+        dataset.save_workspace(MAP_SPACE, _map(fo), description="the map of features beside the clips", overwrite=True)
+    slugs: set[str | None] = set()
     for view in views(dataset, views_from):
-        dataset.save_view(view.name, view.view, description=view.about, color=view.colour, overwrite=True)
+        name = names.distinct(view.name, slugs)
+        slugs.add(names.slug_of(name))
+        dataset.save_view(name, view.view, description=view.about, color=view.colour, overwrite=True)
 
 
 def _map(fo: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from keras_actrec import cli
+from keras_actrec.config import parse_config
 from keras_actrec.data.fiftyone_sets import connection, mongo
+from keras_actrec.data.manifest import Clip, Manifest
+from keras_actrec.data.source import VideoSource
 from keras_actrec.errors import UserError
-from keras_actrec.inspection import app, opening
+from keras_actrec.inspection import app, command, opening
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,7 @@ from keras_actrec.inspection import app, opening
         (["--config", "nowhere.yaml"], "there is no configuration at nowhere.yaml"),
         (["--run", "nowhere"], "nowhere is no run directory"),
         (["--data", "x", "--overwrite"], "--overwrite replaces the dataset that --keep names"),
+        (["--data", "nowhere", "--export", "full"], "full is not empty; choose a new folder for the export"),
         (["--data", "x", "--split", "tset"], "Did you mean 'test'"),
         (["--data", "x", "--port", "99999"], "--port: expected a number from 1 to 65535, got 99999"),
         (["--data", "x", "--port", "-5"], "--port: expected a number from 1 to 65535, got -5"),
@@ -31,6 +36,8 @@ def test_mistakes_are_told_in_a_sentence(
     words: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
     try:
         code = cli.main(["inspect", *words])
     except SystemExit as stop:
@@ -39,6 +46,25 @@ def test_mistakes_are_told_in_a_sentence(
     assert code != 0
     assert sentence in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "splits"),
+    [
+        ([], ["test"]),
+        (["--split", "train"], ["train"]),
+        (["--split", "validation", "test", "unlabelled", "train"], ["train", "test"]),
+        (["--split", "unlabelled"], []),
+        (["--split", "train", "--predict", "test"], ["test"]),
+    ],
+)
+def test_of_a_run_the_splits_that_are_shown_are_predicted(words: list[str], splits: list[str], tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.describe_arguments(parser)
+    clips = [Clip(f"{split}.mp4", "sit", split) for split in ("train", "test")]
+    manifest = Manifest.from_clips("toy", tmp_path, 1, clips)
+    opened = opening.Opened(parse_config({}), (manifest,), VideoSource(tmp_path), tmp_path)
+    assert command._predicted(parser.parse_args(["--run", "x", *words]), opened) == splits
 
 
 def test_a_run_is_no_data_set(tmp_path: Path) -> None:

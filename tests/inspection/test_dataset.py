@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_actrec import files
+from keras_actrec import cli, files
 from keras_actrec.data.fiftyone_sets import reading, writing
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.errors import UserError
-from keras_actrec.inspection import building, export, opening, samples, shown
+from keras_actrec.inspection import building, export, look, names, opening, samples, shown
 from keras_actrec.inspection.answers import Answers
 
 COUNT = 6
@@ -174,3 +174,81 @@ def test_a_kept_dataset_is_replaced_by_a_complete_one_alone(
     made = building.build(fiftyone, "relabelled", opened, {}, seen, replace)
     assert fiftyone.list_datasets() == before
     assert (made.name, made.slug, made.persistent, len(made)) == ("relabelled", "relabelled", True, len(seen))
+
+
+@pytest.fixture
+def seen(opened: opening.Opened, tmp_path: Path) -> list[shown.Shown]:
+    return shown.show(writing.rows(opened.manifests), opened.source, tmp_path / "media", shown.Wish(), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("\u89c6\u9891", "a name needs a letter from a to z or a digit"),
+        ("SEEN!", r"has a dataset 'seen', whose address \(seen\) 'SEEN!' would have, too"),
+    ],
+)
+def test_names_that_fiftyone_cannot_take_are_refused_before_any_work(
+    name: str,
+    sentence: str,
+    dataset: Any,
+    opened: opening.Opened,
+    fiftyone: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = fiftyone.list_datasets()
+    with pytest.raises(UserError, match=sentence):
+        building.build(fiftyone, name, opened, {}, [], argparse.Namespace(keep=name, overwrite=True, receipt=None))
+    for taken in (name, "seen"):
+        assert cli.main(["inspect", "--data", "nowhere", "--keep", taken]) == 1
+        said = capsys.readouterr().err
+        assert "choose another name" in said and "Traceback" not in said and "nowhere" not in said
+    assert fiftyone.list_datasets() == before
+
+
+def test_without_keep_a_name_like_it_is_found(dataset: Any, fiftyone: Any) -> None:
+    assert names.usable(fiftyone, "unknown") == "unknown"
+    for name in ("\u89c6\u9891", "seen", "SEEN"):
+        found = names.usable(fiftyone, name)
+        assert found.startswith(f"{name}-")
+        names.check(fiftyone, found, overwrite=False)
+
+
+def test_a_renaming_that_fails_leaves_both_worlds_as_they_were(
+    opened: opening.Opened, fiftyone: Any, seen: list[shown.Shown], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody takes the address while the dataset is being filled."""
+    fiftyone.Dataset("mine", persistent=True).add_sample(fiftyone.Sample(filepath="/mine.mp4"))
+    before = fiftyone.list_datasets()
+    rename = building._rename
+
+    def too_late(fiftyone: Any, dataset: Any, name: str) -> str | None:
+        monkeypatch.setattr(type(dataset), "name", property(type(dataset).name.fget, refuse))
+        return rename(fiftyone, dataset, name)
+
+    set_name = fiftyone.Dataset.name.fset
+
+    def refuse(dataset: Any, name: str) -> None:
+        if name == "mine" and dataset.name.startswith("unfinished-"):
+            raise ValueError("not available")
+        set_name(dataset, name)
+
+    monkeypatch.setattr(building, "_rename", too_late)
+    with pytest.raises(ValueError, match="not available"):
+        building.build(
+            fiftyone, "mine", opened, {}, seen, argparse.Namespace(keep="mine", overwrite=True, receipt=None)
+        )
+    assert fiftyone.list_datasets() == before
+    assert fiftyone.load_dataset("mine").values("filepath") == ["/mine.mp4"]
+
+
+def test_views_whose_names_have_one_address_are_all_there(dataset: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        look.View(f"{truth} taken for \u5750", "", dataset.limit(number))
+        for number, truth in enumerate("\u8dd1\u8df3", 1)
+    ]
+    monkeypatch.setattr(look, "views", lambda *_: iter(found))
+    look.arrange(dataset, CLASSES, None)
+    names_found = [name for name in dataset.list_saved_views() if "taken for \u5750" in name]
+    assert names_found == ["\u8dd1 taken for \u5750", "\u8df3 taken for \u5750 (2)"]
+    assert [len(dataset.load_saved_view(name)) for name in names_found] == [1, 2]
