@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from sentences import leave
 
 from keras_actrec.data.guarded import Limits
 from keras_actrec.data.manifest import Clip, read_csv
@@ -77,10 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=list(COPIES), default=list(COPIES), metavar="COPY")
     args = parser.parse_args(argv)
     clips = read_csv(args.root / "manifest.csv", 1)
+    if args.clips > len(clips):
+        parser.error(f"--clips {args.clips} are more than the {len(clips)} of {args.root}")
     drawn = np.random.default_rng(args.seed).choice(len(clips), args.clips, replace=False).tolist()
     measure(args.root, clips, drawn, args.only)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from sentences import leave
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 LEAST_OVERLAP = 0.6
@@ -146,4 +147,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

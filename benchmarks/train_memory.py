@@ -38,14 +38,19 @@ NEVER_REMATERIALISED = ("ctn",)
 
 def main() -> int:
     """Measure all and print a table; return 1 when one needs more than the limit."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
     if options.worker:
         work(options.worker, options.rematerialize)
         return 0
+    names = options.networks.split(",")
+    unknown = [name for name in names if name not in NETWORKS]
+    if unknown:
+        parser.error(f"--networks: unknown {', '.join(unknown)}; there are {', '.join(NETWORKS)}")
     print("| network | clip | parameters | peak | rematerialised | seconds per step | rematerialised |")
     print("|---|---|---|---|---|---|---|", flush=True)
     worst = 0.0
-    for name in options.networks.split(","):
+    for name in names:
         plain = measure(name, rematerialize=False)
         again = None if name in NEVER_REMATERIALISED else measure(name, rematerialize=True)
         worst = max(worst, plain["peak_gb"] if again is None else min(plain["peak_gb"], again["peak_gb"]))
@@ -104,7 +109,7 @@ def _row(name: str, plain: dict[str, Any], again: dict[str, Any] | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", default=",".join(NETWORKS), help="default: all of %(default)s")
+    parser.add_argument("--networks", metavar="NAMES", default=",".join(NETWORKS), help="default: all of %(default)s")
     parser.add_argument("--limit-gb", type=float, default=24.0, help="default: %(default)s")
     parser.add_argument("--rematerialize", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--worker", help=argparse.SUPPRESS)

@@ -15,11 +15,12 @@ import contextlib
 import shutil
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from sentences import leave
 
 from keras_actrec import files
 from keras_actrec.data import motion, motion_store
@@ -91,4 +92,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -19,12 +19,13 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+from sentences import leave
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HEIGHT, WIDTH, FRAMES, RATE = 240, 320, 75, Fraction(25)
@@ -154,4 +155,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -22,7 +22,6 @@ import argparse
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from pathlib import Path
 
 import av
 from input_pipeline import write_videos
+from sentences import leave
 
 from keras_actrec.data.manifest import Clip, Manifest, read_csv
 from keras_actrec.data.threads import default_workers
@@ -125,4 +125,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -5,6 +5,7 @@ python docs/scaling_picture.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -70,6 +71,11 @@ def layout(cores: int) -> dict[str, Any]:
 
 def main() -> None:
     """Draw and take the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--out", type=Path, default=PICTURE, metavar="FILE", help=f"default: docs/images/{PICTURE.name}"
+    )
+    options = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
     import chromium
 
@@ -80,7 +86,7 @@ def main() -> None:
         path.write_text(page)
         tab = browser.page(1180, 520)
         tab.open(f"file://{path}", "document.body?.dataset.ready === 'yes'")
-        print(tab.picture(PICTURE))
+        print(tab.picture(options.out))
 
 
 if __name__ == "__main__":
