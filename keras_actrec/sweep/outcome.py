@@ -164,6 +164,6 @@ def _results(run: Path) -> dict[str, float]:
         found |= files.read_json(run / trial.RESULT)
     if (run / "metrics.json").exists():
         metrics = files.read_json(run / "metrics.json")
-        numbers = {key: lookup(metrics, key) for key in ("test.top1", "test.coverage", "parameters")}
+        numbers = {key: lookup(metrics, key) for key in ("test.top1", "test.coverage")}
         found |= {key: value for key, value in numbers.items() if value is not None}
     return found
