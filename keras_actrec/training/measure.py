@@ -14,7 +14,9 @@ from keras_actrec import files
 from keras_actrec.config import dump_yaml
 from keras_actrec.data.manifest import Manifest
 from keras_actrec.data.pipeline import Loader
+from keras_actrec.data.quarantine import Quarantined
 from keras_actrec.data.synthetic import TEMPORAL_PAIRS
+from keras_actrec.errors import UserError
 from keras_actrec.evaluation import (
     codes,
     flops,
@@ -80,9 +82,9 @@ def measure(
     if data.config.evaluation.throughput:
         timed = throughput.measure(network, batch_size=data.config.training.batch_size)
         directory.add_timing(inference=timed.to_json())
-    if data.config.evaluation.velocity_videos:
-        directory.add_timing(velocity=_velocity(network, data))
     files.write_json(directory.metrics, document)
+    if data.config.evaluation.velocity_videos:
+        _add_velocity(network, data, directory)
     write_report(directory, data, document, test)
     return document
 
@@ -140,12 +142,29 @@ def _open_set(network: keras.Model, data: Inputs, repository: Repository | None)
     return open_set.measure(known, unknown, data.manifest.classes, repository)
 
 
+def _add_velocity(network: keras.Model, data: Inputs, directory: RunDirectory) -> None:
+    """Note how many videos are answered per second; where none can be read, a run whose numbers are kept goes on."""
+    try:
+        directory.add_timing(velocity=_velocity(network, data))
+    except UserError as error:
+        directory.say(f"velocity not measured: {error}")
+
+
 def _velocity(network: keras.Model, data: Inputs) -> dict[str, Any]:
-    """Time test videos from file to answer, one after the other; a prepared cache is passed over."""
-    config = data.config
+    """Time test videos from file to answer, one after the other; a prepared cache is passed over.
+
+    Raises:
+        UserError: none of the first ones that evaluation could read can be read.
+    """
+    config, lost = data.config, {entry.key for entry in data.quarantine.entries}
     evaluation = data.evaluation("test")
     source = dataclasses.replace(datasets.videos(config.data, data.manifest), threads=None)
-    clips = data.manifest.split("test")[: config.evaluation.velocity_videos]
+    readable = [
+        clip
+        for clip in data.manifest.split("test")
+        if Quarantined(clip.path, clip.split, "", *clip.stretch).key not in lost
+    ]
+    clips = readable[: config.evaluation.velocity_videos]
     return velocity.measure(network, evaluation.views, source, clips).to_json()
 
 
