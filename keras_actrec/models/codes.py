@@ -64,7 +64,9 @@ def _code(network: keras.Model) -> keras.KerasTensor:
         ) from None
     if len(code.shape) != 2:
         raise UserError(
-            f"'{network.name}' classifies {code.shape[1:]} per clip, not one vector; metric learning wants a network "
-            "with one, such as ms3d, c3d or convnet_transformer."
+            f"'{network.name}' classifies {code.shape[1:]} per clip, not one vector, so that it has no code. Metric "
+            "learning (training.objective), a repository of actions (training.repository) and contrastive learning "
+            "(training.semi_supervised.contrastive_weight) want a network with one, such as ms3d, c3d or "
+            "convnet_transformer."
         )
     return code

@@ -20,6 +20,7 @@ from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.data.targets import targets_of
 from keras_actrec.evaluation import provenance
 from keras_actrec.evaluation.provenance import Provenance
+from keras_actrec.models.codes import encoder_of
 from keras_actrec.models.joint import with_heads
 from keras_actrec.training import (
     coverage,
@@ -145,6 +146,9 @@ def build(
         architecture: config of the network, for the first of several heads.
         hardware: from `distribution.set_up`.
         heads: name -> number of classes, where a clip has more than one label.
+
+    Raises:
+        UserError: a repository of codes belongs to the run, and the network has no code.
     """
     config = directory.config
     seed_everything(config.seed, config.training.deterministic)
@@ -154,6 +158,8 @@ def build(
             network = metric_learning.prepare(network, config.training)
         if heads:
             network = with_heads(network, heads)
+        if keeps_repository(config):
+            encoder_of(network)
         backbones.synchronize(network, hardware.strategy is not None)
     # A run that is resumed has weights of its own, and the first ones may be gone by then.
     if config.training.init_from and hardware.writes and not any(directory.checkpoints.glob("*")):
