@@ -7,6 +7,7 @@ videos, so that its largest logit is the nearest centre, and accuracy means what
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,7 +21,7 @@ from keras_actrec.evaluation.codes import Codes
 from keras_actrec.evaluation.repository import Repository
 from keras_actrec.models.codes import CODE, with_code
 from keras_actrec.models.joint import CLASSIFIER
-from keras_actrec.training import supervised
+from keras_actrec.training import repository_command, supervised
 from keras_actrec.training.callbacks import Companion
 from keras_actrec.training.distribution import Hardware
 from keras_actrec.training.inputs import Inputs
@@ -135,9 +136,16 @@ def place_centres(network: keras.Model, encoded: Codes) -> None:
 
 
 def keep_repository(network: keras.Model, data: Inputs, directory: RunDirectory) -> Repository:
-    """Make the repository of a trained network, set gamma on the validation split, and keep it beside the model."""
+    """Make the repository of a trained network, set gamma on the validation split, and keep it beside the model.
+
+    Gamma is set on the clips and crops that evaluation takes, because it is compared with the mean of their codes.
+
+    Returns:
+        The repository as it was made. On disk, one of the same model stays as it is: actions may have been added to it
+        since, and a run that is resumed after that must not forget them.
+    """
     settings = directory.config.training.repository or RepositoryConfig()
-    loader, validation = data.fragments(), data.plain("validation")
+    loader, validation = data.fragments(), data.evaluation("validation")
     encoded, checked = codes.encode(network, loader), codes.encode(network, validation)
     passes = encoded.values.shape[1]
     videos = [repository.video_name(loader.clips[index]) for index in encoded.indices]
@@ -153,8 +161,21 @@ def keep_repository(network: keras.Model, data: Inputs, directory: RunDirectory)
         false_accepts=settings.false_accepts,
         notes={"passes": passes, "fragments": settings.fragments, "run": directory.path.name},
     )
-    made.save(directory.repository)
+    with repository_command.locked(directory.path):
+        if _holds(directory.repository, made):
+            directory.say("the repository of actions is there already, and stays as it is")
+        else:
+            made.save(directory.repository)
     return made
+
+
+def _holds(path: Path, made: Repository) -> bool:
+    """Return whether a file is a repository of the same model, perhaps with other actions by now."""
+    try:
+        repository.load(path, made.model, made.code_size)
+    except UserError:
+        return False
+    return True
 
 
 def _without_helper(learner: keras.Model) -> keras.Model:

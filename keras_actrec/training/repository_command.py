@@ -229,7 +229,6 @@ def changing(directory: Path) -> Iterator[Callable[[Callable[[Repository], Repos
     Raises:
         UserError: another process has been changing it for long.
     """
-    from keras_actrec.locking import HeldError, Lock
 
     def change(work: Callable[[Repository], Repository]) -> Repository:
         after = work(open_repository(directory))
@@ -237,6 +236,19 @@ def changing(directory: Path) -> Iterator[Callable[[Callable[[Repository], Repos
         return after
 
     open_repository(directory)  # no lock file beside what is no run
+    with locked(directory):
+        yield change
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from changing a run's repository.
+
+    Raises:
+        UserError: another process has been changing it for long.
+    """
+    from keras_actrec.locking import HeldError, Lock
+
     lock = Lock(directory / LOCK)
     try:
         lock.acquire(WAIT_SEC)
@@ -246,7 +258,7 @@ def changing(directory: Path) -> Iterator[Callable[[Callable[[Repository], Repos
             f"{WAIT_SEC:g} s; try again when it has ended."
         ) from None
     try:
-        yield change
+        yield
     finally:
         lock.release()
 

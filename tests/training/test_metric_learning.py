@@ -79,6 +79,10 @@ class Data:
     def validation(self) -> Any:
         return evaluated(*self.checked)
 
+    def evaluation(self, split: str) -> Any:
+        assert split == "validation"
+        return self.validation()
+
     def fragments(self) -> Any:
         return evaluated(*self.train)
 
@@ -267,7 +271,6 @@ def test_codes_are_learnt_and_the_nearest_centre_answers(trained: Any) -> None:
 
 
 def test_the_repository_is_kept_beside_the_model(trained: Any) -> None:
-    trained.data.plain = lambda split: trained.data.validation()
     made = metric_learning.keep_repository(trained.network, trained.data, trained.run)
     kept = repository.load(trained.run.repository, repository.model_digest(trained.network), 5)
     assert kept.names == CLASSES
@@ -280,8 +283,33 @@ def test_the_repository_is_kept_beside_the_model(trained: Any) -> None:
     assert calibration.false_accepts <= 0.25
 
 
+def test_a_run_that_is_resumed_keeps_the_actions_that_were_added(trained: Any) -> None:
+    trained.run.repository.unlink(missing_ok=True)
+    made = metric_learning.keep_repository(trained.network, trained.data, trained.run)
+    made.add("Walk", np.zeros((1, 5)), ["walk.mp4"]).save(trained.run.repository)
+    again = metric_learning.keep_repository(trained.network, trained.data, trained.run)
+    assert again.names == CLASSES, "the run's own numbers know the actions of its training alone"
+    assert repository.load(trained.run.repository).names == (*CLASSES, "Walk")
+    layer = trained.network.get_layer("code")
+    layer.set_weights([weight + 0.01 for weight in layer.get_weights()])
+    metric_learning.keep_repository(trained.network, trained.data, trained.run)
+    assert repository.load(trained.run.repository).names == CLASSES, "one of another model is made anew"
+    trained.run.repository.unlink()
+
+
+def test_gamma_is_set_on_the_views_that_evaluation_takes(trained: Any) -> None:
+    """Of several clips and crops the mean code is compared with gamma, so its distances are what gamma is set on."""
+    clips, targets = trained.data.checked
+    loader = evaluated(clips, targets)
+    loader.evaluation_dataset = lambda: iter([({"rgb": np.stack([clips, clips[:, ::-1] + 0.5], axis=1)}, range(12))])
+    trained.data.evaluation = lambda split: loader
+    made = metric_learning.keep_repository(trained.network, trained.data, trained.run)
+    first, second = (np.asarray(encoder_of(trained.network)(part)) for part in (clips, clips[:, ::-1] + 0.5))
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_allclose(made.calibration_codes, (first + second) / 2, rtol=1e-4, atol=1e-5)
+
+
 def test_a_repository_of_other_weights_is_refused(trained: Any) -> None:
-    trained.data.plain = lambda split: trained.data.validation()
     metric_learning.keep_repository(trained.network, trained.data, trained.run)
     trained.network.get_layer("code").set_weights(
         [weight + 0.01 for weight in trained.network.get_layer("code").get_weights()]
