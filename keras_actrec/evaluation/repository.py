@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from keras_actrec.evaluation import gamma
 FILE_NAME = "repository.safetensors"
 _KIND, _VERSION = "keras_actrec repository of actions", 1
 _ARRAYS = {"codes": np.float32, "owners": np.int64, "gammas": np.float64, "calibration_codes": np.float32}
+_STRETCH = re.compile(r"(?P<file>.+)#[0-9.e+-]*(:[0-9.e+-]*){1,3}", re.DOTALL)
 _NOTES = ("names", "videos", "calibration_names", "model", "code_size", "rule", "false_accepts", "notes")
 
 
@@ -122,6 +124,7 @@ class Repository:
             name: of the action.
             codes: (n, D), of all passes of all videos.
             videos: (n,) which video each is of. Codes of a video that the action has already take the place of those.
+                A whole file and a stretch of it are the same video, two stretches are not.
 
         Raises:
             UserError: the codes do not fit, or one of the videos is held as another action.
@@ -131,13 +134,15 @@ class Repository:
             raise UserError("the name of an action must not be empty.")
         if not len(codes) or len(codes) != len(videos):
             raise UserError(f"expected a video for each code, at least one; got {len(codes)} codes, {len(videos)}.")
-        new = set(videos)
-        for owner, video in zip(self.owners, self.videos, strict=True):
-            if video in new and self.names[owner] != name:
+        given = set(videos)
+        of_stretches = {_file(video) for video in given} - {None}
+        held = np.array([bool({video, _file(video)} & given) or video in of_stretches for video in self.videos], bool)
+        for owner, video in zip(self.owners[held], np.array(self.videos, object)[held], strict=True):
+            if self.names[owner] != name:
                 raise UserError(
                     f"the video {video} is in the repository as '{self.names[owner]}'; it cannot be '{name}' as well."
                 )
-        kept = np.array([video not in new for video in self.videos], bool)
+        kept = ~held
         names = self.names if name in self.names else (*self.names, name)
         return dataclasses.replace(
             self,
@@ -317,6 +322,12 @@ def video_name(clip: Clip) -> str:
     if not ends:
         return clip.path
     return f"{clip.path}#{':'.join('' if end is None else f'{end:g}' for end in clip.stretch)}"
+
+
+def _file(name: str) -> str | None:
+    """Return the file that a name (`video_name`) is a stretch of; None: it is a whole file."""
+    found = _STRETCH.fullmatch(name)
+    return found["file"] if found else None
 
 
 def _renumbered(owners: np.ndarray, present: Sequence[int]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Codes of single video files, as a finished run's network gives them: to add an action, or to recognise one.
 
-A video that is one of the run's clips is read as the run reads it, with its box file, depth and further cameras; any
-other file stands for itself, and nothing is written beside it.
+A video that is one of the run's clips is read as the run reads it, with its stretch, box file, depth and further
+cameras; any other file stands for itself, and nothing is written beside it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from keras_actrec.data.wanted import plain_views
 from keras_actrec.errors import UserError
 from keras_actrec.evaluation.codes import with_codes
 from keras_actrec.evaluation.predict import MAX_CLIPS_PER_PASS, Forward
+from keras_actrec.evaluation.repository import video_name
 
 _DETECTED = "detector"
 
@@ -36,7 +37,9 @@ class VideoCode:
     """What a network makes of one video.
 
     Attributes:
-        name: by which a repository knows the video: its path in the data set, or the whole path of another file.
+        name: by which a repository knows the video: of a clip of the data set, `repository.video_name`; of a file that
+            is several of its clips, or none but below its root, the path below the root; of another file, its whole
+            path.
         codes: float32 (V, D), of its views.
         boxes: where the person boxes came from (`data.person_boxes.ORIGINS`); None: the run does not tailor clips.
     """
@@ -80,7 +83,7 @@ class Encoder:
         }
         found = self._forward.outputs(inputs)["code"][0]
         tailored = self.config.data.tailor is not None
-        return VideoCode(clip.path, found, self._origin(clip) if tailored else None)
+        return VideoCode(video_name(clip), found, self._origin(clip) if tailored else None)
 
     @functools.cached_property
     def _forward(self) -> Forward:
@@ -88,12 +91,17 @@ class Encoder:
         return Forward(model, MAX_CLIPS_PER_PASS, widths)
 
     def _find(self, video: Path) -> tuple[Clip, FrameSource]:
-        """Return the run's own clip of a video, or one for a file that is none, and who reads it."""
+        """Return the run's own clip of a video, or one for a file that is none, and who reads it.
+
+        A file that is one clip is read as that clip, with its stretch; one that is several clips, as a whole.
+        """
         whole, root = video.resolve(), Path(self.manifest.root).resolve()
-        path = whole.relative_to(root).as_posix() if whole.is_relative_to(root) else None
-        for clip in self._clips.get(path or "", ()):
-            start = dict.fromkeys(("start_sec", "end_sec", "start_frame", "end_frame"))
-            return dataclasses.replace(clip, **start), self._source(root)
+        names = _below(video, Path(self.manifest.root))
+        path = next((name for name in names if name in self._clips), names[0] if names else None)
+        own = self._clips.get(path or "", ())
+        if own:
+            stretch = dict.fromkeys(("start_sec", "end_sec", "start_frame", "end_frame") if len(own) > 1 else ())
+            return dataclasses.replace(own[0], **stretch), self._source(root)
         depth = str(whole) if self.config.data.modalities == ("depth",) else None
         return Clip(path or str(whole), None, "test", depth=depth), _Outside(self._source(root))
 
@@ -153,6 +161,17 @@ class _Outside:
 
     def boxes(self, clip: Clip) -> np.ndarray:
         return np.zeros((0, 4)) if self.shares is None else self.shares
+
+
+def _below(video: Path, root: Path) -> list[str]:
+    """Return the paths that a video may have below a root: as both are named first, then where links lead.
+
+    A data set whose files are links to where they are kept knows them by the names of the links.
+    """
+    named, top = (Path(os.path.normpath(path.absolute())) for path in (video, root))
+    files = (named, named.parent.resolve() / named.name, video.resolve())
+    folders = (top, root.resolve())
+    return [file.relative_to(top).as_posix() for file in files for top in folders if file.is_relative_to(top)]
 
 
 def open_encoder(path: str | os.PathLike[str], *, clips: int | None = None, crops: int | None = None) -> Encoder:

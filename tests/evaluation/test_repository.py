@@ -193,6 +193,26 @@ def test_merging_what_does_not_fit(other: Repository, words: str) -> None:
         small().merge(other)
 
 
+def test_a_file_and_a_stretch_of_it_are_one_video() -> None:
+    """Two stretches are two videos; a "#" in the name of a file is none."""
+    held = small(videos=("b.mp4#0:1", "b.mp4#2:3", "j1.mp4", "j1.mp4", "j #2.mp4", "j #2.mp4"))
+    for video in ("b.mp4", "b.mp4#0:1", "j1.mp4#::4:9", "j #2.mp4"):
+        with pytest.raises(UserError, match="it cannot be 'sit' as well"):
+            held.add("sit", [[1, 1]], [video])
+    for video in ("b.mp4#1:2", "j", "j #3.mp4"):
+        assert held.add("sit", [[1, 1]], [video]).names == ("bend", "jump", "sit")
+    assert held.add("bend", [[1, 1]], ["b.mp4"]).videos[-1:] == ("b.mp4",)
+    assert "b.mp4#0:1" not in held.add("bend", [[1, 1]], ["b.mp4"]).videos
+    assert held.add("bend", [[1, 1]], ["b.mp4#5:6"]).videos.count("b.mp4#0:1") == 1
+    assert held.add("jump", [[1, 1]], ["j1.mp4#1:2"]).videos == (
+        "b.mp4#0:1",
+        "b.mp4#2:3",
+        *["j #2.mp4"] * 2,
+        "j1.mp4#1:2",
+    )
+    assert_same(held.merge(held), dataclasses.replace(held, videos=held.videos))
+
+
 def test_mistakes() -> None:
     held = small()
     cases = [

@@ -19,7 +19,7 @@ import pytest
 from keras_actrec import cli, files, models
 from keras_actrec.config import load_config
 from keras_actrec.data import boxes, decode
-from keras_actrec.data.manifest import Clip
+from keras_actrec.data.manifest import Clip, Manifest
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.evaluation import codes, provenance, repository, video_codes
 from keras_actrec.evaluation.repository import Repository
@@ -357,22 +357,50 @@ def test_depth_and_several_inputs(make_run: MakeRun, stick_actions: Path) -> Non
     assert np.isfinite(found.codes).all()
 
 
+def with_clips(encoder: video_codes.Encoder, root: Path, *clips: Clip) -> video_codes.Encoder:
+    """Return the encoder for a data set of other clips."""
+    manifest = Manifest("x", root, 1, encoder.manifest.classes, clips)
+    return video_codes.Encoder(encoder.config, manifest, encoder.network, encoder.views)
+
+
 def test_the_clips_of_one_file(make_run: MakeRun, stick_actions: Path) -> None:
-    """A file of which the manifest has stretches is read as a whole, with what is known of it."""
-    run = make_run()
-    encoder = video_codes.open_encoder(run)
+    """A file of which the manifest has one stretch is that stretch; one of which it has several is read as a whole."""
+    encoder = video_codes.open_encoder(make_run())
     row = encoder.manifest.clips[0]
-    part = Clip(row.path, row.label, row.split, start_sec=0.1, end_sec=0.3, depth=row.depth)
-    stretched = video_codes.Encoder(
-        encoder.config,
-        type(encoder.manifest)("x", stick_actions, 1, encoder.manifest.classes, (part,)),
-        encoder.network,
-        encoder.views,
-    )
+    parts = [
+        Clip(row.path, row.label, row.split, start_sec=start, end_sec=start + 0.2, depth=row.depth)
+        for start in (0.1, 0.3)
+    ]
     whole = encoder.encode(stick_actions / row.path)
-    again = stretched.encode(stick_actions / row.path)
+    alone = with_clips(encoder, stick_actions, parts[0]).encode(stick_actions / row.path)
+    assert alone.name == repository.video_name(parts[0]) == f"{row.path}#0.1:0.3"
+    assert not np.allclose(alone.codes, whole.codes)
+    again = with_clips(encoder, stick_actions, *parts).encode(stick_actions / row.path)
     assert again.name == row.path
     np.testing.assert_allclose(again.codes, whole.codes)
+
+
+def test_the_files_of_a_data_set_may_be_links(
+    make_run: MakeRun, stick_actions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip is known by the name that the manifest has for it, wherever its file is kept, and however it is named."""
+    encoder = video_codes.open_encoder(make_run())
+    path = encoder.manifest.clips[0].path
+    kept, root = tmp_path / "kept.mp4", tmp_path / "linked"
+    shutil.copy(stick_actions / path, kept)
+    (root / path).parent.mkdir(parents=True)
+    (root / path).symlink_to(kept)
+    (tmp_path / "other").symlink_to(root)
+    (root / "second.mp4").symlink_to(root / path)
+    linked = with_clips(encoder, root, Clip(path, encoder.manifest.clips[0].label, "train"))
+    monkeypatch.chdir(root)
+    for video in (root / path, tmp_path / "other" / path, Path(path)):
+        assert linked.encode(video).name == path
+    through = with_clips(encoder, tmp_path / "other", *linked.manifest.clips)
+    for video in (root / path, tmp_path / "other" / path, Path(path)):
+        assert through.encode(video).name == path
+    assert linked.encode(root / "second.mp4").name == "second.mp4", "kept elsewhere, it is not told by links"
+    assert linked.encode(kept).name == str(kept)
 
 
 def test_movement_of_other_files_is_not_kept_beside_them(
