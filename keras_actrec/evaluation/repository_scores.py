@@ -20,7 +20,8 @@ def score(
 ) -> dict[str, Any]:
     """Return accuracy over the clips whose action the repository has, and false accepts of the others; JSON.
 
-    Clips of videos that the repository holds are left out.
+    Clips of videos that the repository holds are left out. "expected" counts all clips, "evaluated" those that could be
+    read, of which some are left out.
 
     Args:
         repository: recognises.
@@ -46,6 +47,8 @@ def score(
     return {
         "actions": len(repository.names),
         "added": [name for name in repository.names if name not in classes],
+        "expected": sum(len(clips) for clips, _ in parts),
+        "evaluated": len(rows),
         "left_out": len(rows) - len(kept),
         **_numbers(nearest[known] == truth[known], accepted[known]),
         "per_action": {

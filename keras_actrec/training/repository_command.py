@@ -168,6 +168,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         "rule": held.rule,
         **opened.contamination.to_json(),
         **repository_scores.score(held, parts, manifest.classes, copies),
+        "quarantined": opened.data.quarantine.documents(),
     }
     target = Path(options.out) if options.out else directory / f"repository-{options.split}.json"
     files.write_json(target, document)
@@ -197,12 +198,20 @@ def _told(document: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {name}{mark}: {_percent(part['accuracy'])} of {part['clips']}, {_percent(part['top1'])} without gamma"
         )
+    lines.append(_coverage(document))
     unknown = document["unknown"]
     if unknown["clips"]:
         lines.append(
             f"{_percent(unknown['false_accepts'])} of {unknown['clips']} clips of unknown actions are accepted"
         )
     return lines
+
+
+def _coverage(document: dict[str, Any]) -> str:
+    """Return how many of the clips the numbers speak of, before any were left out."""
+    lost = document["expected"] - document["evaluated"]
+    why = f" ({lost} cannot be read)" if lost else ""
+    return f"coverage {document['evaluated']} of {document['expected']} clips{why}"
 
 
 def open_repository(directory: Path) -> Repository:

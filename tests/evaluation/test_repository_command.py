@@ -348,6 +348,23 @@ def test_a_detector_finds_the_person_of_other_files(
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["runs"]
 
 
+def test_evaluation_says_which_clips_cannot_be_read(
+    make_run: MakeRun, stick_actions: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = make_run()
+    root = Path(shutil.copytree(stick_actions, tmp_path / "damaged"))
+    manifest = datasets.load(load_config(run / "config.yaml"))
+    lost = manifest.split("test")[1]
+    (root / lost.path).write_bytes((root / lost.path).read_bytes()[:300])
+    assert do("evaluate", run, f"data.root={root}") == 0
+    numbers = files.read_json(run / "repository-test.json")
+    expected = len(manifest.split("test")) + len(manifest.split("unknown"))
+    assert (numbers["expected"], numbers["evaluated"]) == (expected, expected - 1)
+    assert numbers["clips"] + numbers["unknown"]["clips"] + numbers["left_out"] == expected - 1
+    assert [(row["path"], row["split"]) for row in numbers["quarantined"]] == [(lost.path, "test")]
+    assert f"coverage {expected - 1} of {expected} clips (1 cannot be read)" in capsys.readouterr().out.splitlines()
+
+
 def test_depth_and_several_inputs(make_run: MakeRun, stick_actions: Path) -> None:
     run = make_run("data.modalities=[rgb,depth]")
     encoder = video_codes.open_encoder(run)
