@@ -210,7 +210,9 @@ def _tailored(metrics: Metrics) -> Safe:
         return Safe("")
     origins = {name: count for name, count in metrics["tailor"]["boxes"].items() if count}
     listed = ", ".join(f"{name} {count:,} clips" for name, count in origins.items())
-    return paragraph(f"Clips are cut towards the person. Person boxes: {listed or 'none'}.")
+    others = metrics["tailor"].get("whole_frame_cameras", [])
+    cameras = f"; camera{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}: whole frames" if others else ""
+    return paragraph(f"Clips are cut towards the person. Person boxes: {listed or 'none'}{cameras}.")
 
 
 def _counts(counts: Mapping[str, Mapping[str, int]]) -> Safe:

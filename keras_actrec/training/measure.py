@@ -169,7 +169,11 @@ def _velocity(network: keras.Model, data: Inputs) -> dict[str, Any]:
 
 
 def _tailoring(data: Inputs) -> dict[str, Any]:
-    return {} if data.config.data.tailor is None else {"tailor": {"boxes": dict(data.boxes)}}
+    """Return where person boxes came from, and which cameras have none: those of a recording are its first camera's."""
+    if data.config.data.tailor is None:
+        return {}
+    others = sorted(set(data.config.data.cameras) - {0})
+    return {"tailor": {"boxes": dict(data.boxes), **({"whole_frame_cameras": others} if others else {})}}
 
 
 def size_of(network: keras.Model) -> dict[str, int | None]:

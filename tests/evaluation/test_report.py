@@ -14,7 +14,7 @@ import pytest
 
 from keras_actrec.data.manifest import Clip, Manifest
 from keras_actrec.errors import UserError
-from keras_actrec.evaluation import folds, markup, metrics, plots, report, results, thumbnails
+from keras_actrec.evaluation import folds, markup, metrics, plots, report, results, sections, thumbnails
 from keras_actrec.evaluation.predict import Predictions
 from keras_actrec.evaluation.provenance import Contamination
 
@@ -135,6 +135,20 @@ def test_no_text_from_outside_becomes_code(page: Page) -> None:
     assert len([script for script in page.scripts if "alert" in script and "Plotly" not in script[:400]]) == 1
     chart = next(json.loads(script) for script in page.scripts if "alert" in script and script.startswith("{"))
     assert chart["data"][0]["y"][3] == '&lt;script&gt;alert("x")&lt;/script&gt; &amp; co', "plotly reads HTML in labels"
+
+
+@pytest.mark.parametrize(
+    ("tailor", "words"),
+    [
+        ({"boxes": {"manifest": 9, "yolov8": 0}}, "manifest 9 clips."),
+        ({"boxes": {"yolov8": 9}, "whole_frame_cameras": [2]}, "yolov8 9 clips; camera 2: whole frames."),
+        ({"boxes": {"manifest": 9}, "whole_frame_cameras": [1, 2]}, "manifest 9 clips; cameras 1, 2: whole frames."),
+    ],
+)
+def test_which_cameras_are_cut_towards_the_person(tailor: dict, words: str) -> None:
+    metrics = {"tailor": tailor, "manifest_hash": "0"}
+    section = str(sections.data(metrics, {}, []))
+    assert f"Clips are cut towards the person. Person boxes: {words}" in section
 
 
 def test_the_numbers_are_the_measured_ones(page: Page) -> None:

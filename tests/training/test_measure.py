@@ -53,6 +53,14 @@ def test_numbers_are_kept_where_velocity_cannot_be_measured(
     assert said in directory.log.read_text()
 
 
+@pytest.mark.parametrize(("cameras", "others"), [((), None), ((0, 0), None), ((0, 2, 1, 1), [1, 2])])
+def test_boxes_are_those_of_the_first_camera(cameras: tuple[int, ...], others: list[int] | None) -> None:
+    config = SimpleNamespace(data=SimpleNamespace(tailor=object(), cameras=cameras))
+    told = measure._tailoring(SimpleNamespace(config=config, boxes={"manifest": 3}))["tailor"]
+    assert told["boxes"] == {"manifest": 3}
+    assert told.get("whole_frame_cameras") == others
+
+
 def test_velocity_takes_the_first_videos_that_can_be_read(untrained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     data, timed = untrained.data, []
     test = data.manifest.split("test")
