@@ -135,8 +135,8 @@ class Repository:
         if not len(codes) or len(codes) != len(videos):
             raise UserError(f"expected a video for each code, at least one; got {len(codes)} codes, {len(videos)}.")
         given = set(videos)
-        of_stretches = {_file(video) for video in given} - {None}
-        held = np.array([bool({video, _file(video)} & given) or video in of_stretches for video in self.videos], bool)
+        known = given | set(map(file_of, given))
+        held = np.array([video in known or file_of(video) in given for video in self.videos], bool)
         for owner, video in zip(self.owners[held], np.array(self.videos, object)[held], strict=True):
             if self.names[owner] != name:
                 raise UserError(
@@ -324,10 +324,10 @@ def video_name(clip: Clip) -> str:
     return f"{clip.path}#{':'.join('' if end is None else f'{end:g}' for end in clip.stretch)}"
 
 
-def _file(name: str) -> str | None:
-    """Return the file that a name (`video_name`) is a stretch of; None: it is a whole file."""
+def file_of(name: str) -> str:
+    """Return the file of a video that a repository knows by a name (`video_name`): the name without its stretch."""
     found = _STRETCH.fullmatch(name)
-    return found["file"] if found else None
+    return found["file"] if found else name
 
 
 def _renumbered(owners: np.ndarray, present: Sequence[int]) -> np.ndarray:

@@ -66,21 +66,19 @@ def _action(actions: Any, name: str, text: str, work: Callable[[argparse.Namespa
 
 def _add(options: argparse.Namespace) -> None:
     """Encode first, which takes long; then lock, so that of two processes neither loses what the other adds."""
-    directory = Path(options.directory)
-    if not options.label.strip():
-        raise UserError("--label names the action; it must not be empty.")
+    directory, label = Path(options.directory), _label(options)
     before = open_repository(directory)
     encoder = _open_encoder(directory, before, clips=int(before.notes.get("passes", 1)), crops=1)
-    known = options.label in before.names
+    known = label in before.names
     encoded, failed = _encode_all(
         encoder, options.videos, lambda found, _: print(f"{found.name}: encoded{_boxes(found)}")
     )
     if encoded:
         with changing(directory) as change:
-            after = change(lambda held: _with_videos(held, options.label, encoded))
-        number = after.names.index(options.label)
+            after = change(lambda held: _with_videos(held, label, encoded, encoder.manifest.root))
+        number = after.names.index(label)
         print(
-            f"'{options.label}': {'more codes of a known action' if known else 'a new action'}, "
+            f"'{label}': {'more codes of a known action' if known else 'a new action'}, "
             f"{int((after.owners == number).sum())} codes, spread {after.spread[number]:.4g}, "
             f"gamma {_gamma(after.gammas[number])}"
         )
@@ -88,17 +86,32 @@ def _add(options: argparse.Namespace) -> None:
     _fail(failed, len(options.videos), "added")
 
 
-def _with_videos(held: Repository, label: str, encoded: Sequence[VideoCode]) -> Repository:
+def _label(options: argparse.Namespace) -> str:
+    """Return the action that is meant; blanks around it make no other one."""
+    label = options.label.strip()
+    if not label:
+        raise UserError("--label names the action; it must not be empty.")
+    return label
+
+
+def _with_videos(held: Repository, label: str, encoded: Sequence[VideoCode], root: Path) -> Repository:
+    """Add codes; a copy of a video that is held counts as that video, so that it is replaced or refused."""
     import numpy as np
 
-    distinct = {one.name: one.codes for one in encoded}
+    from keras_actrec.evaluation import video_copies
+
+    copies = video_copies.originals(held.videos, dict.fromkeys(one.name for one in encoded), root)
+    for name, original in copies.items():
+        print(f"{name}: a copy of {original}, counts as that video")
+    distinct = {copies.get(one.name, one.name): one.codes for one in encoded}
     return held.add(label, np.concatenate(list(distinct.values())), [name for name in distinct for _ in distinct[name]])
 
 
 def _remove(options: argparse.Namespace) -> None:
+    label = _label(options)
     with changing(Path(options.directory)) as change:
-        after = change(lambda held: held.remove(options.label))
-    print(f"'{options.label}' is removed; {len(after.names)} actions are left: {_file(Path(options.directory))}")
+        after = change(lambda held: held.remove(label if label in held.names else options.label))
+    print(f"'{label}' is removed; {len(after.names)} actions are left: {_file(Path(options.directory))}")
 
 
 def _merge(options: argparse.Namespace) -> None:
@@ -218,11 +231,13 @@ def open_repository(directory: Path) -> Repository:
     """Read the repository of a run.
 
     Raises:
-        UserError: it has none, or a damaged one.
+        UserError: it has none, a damaged one, or several: one for each fold.
     """
     from keras_actrec.evaluation import repository, video_codes
 
-    video_codes.read_config(directory)
+    config = video_codes.read_config(directory)
+    if config.folds == "all":
+        raise UserError(f"{directory} is a run of several folds; give one of them, such as {directory / 'fold-1'}.")
     if not _file(directory).is_file():
         raise UserError(
             f"{directory} has no repository of actions ({repository.FILE_NAME}). A run keeps one when it is trained "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -242,6 +243,50 @@ def test_mistakes(make_run: MakeRun, unknown: list[Path], capsys: pytest.Capture
     with pytest.raises(SystemExit):
         cli.main(["repository", "reconise", "--run", str(run)])
     assert "Did you mean 'recognise'?" in capsys.readouterr().err
+
+
+def test_blanks_around_a_name_make_no_other_action(make_run: MakeRun, unknown: list[Path]) -> None:
+    run = make_run()
+    before = held(run)
+    assert do("add", run, "--label", " Walk", unknown[0]) == 0
+    assert do("add", run, "--label", "Walk\t", unknown[1]) == 0
+    assert held(run).names == (*before.names, "Walk")
+    assert do("remove", run, "--label", " Walk ") == 0
+    assert held(run).names == before.names
+    before.add(" Walk", before.codes[:1], ["old.mp4"]).save(run / repository.FILE_NAME)
+    assert do("remove", run, "--label", " Walk") == 0, "a name of the time before this was so"
+    assert do("remove", run, "--label", " ") == 1
+
+
+def test_a_copy_counts_as_the_video_that_it_is_a_copy_of(
+    make_run: MakeRun, stick_actions: Path, unknown: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = make_run()
+    before = held(run)
+    name, video = before.names[0], before.videos[0]
+    copy = Path(shutil.copy(stick_actions / video, tmp_path / "renamed.mp4"))
+    assert do("add", run, "--label", "Walk", copy) == 1
+    said = capsys.readouterr()
+    assert f"{copy}: a copy of {video}, counts as that video" in said.out
+    assert f"the video {video} is in the repository as '{name}'; it cannot be 'Walk' as well" in said.err
+    assert do("add", run, "--label", name, copy) == 0
+    assert sorted(held(run).videos) == sorted(before.videos)
+    own = [Path(shutil.copy(unknown[0], tmp_path / f"own{number}.mp4")) for number in range(2)]
+    assert do("add", run, "--label", "Walk", *own) == 0
+    assert set(held(run).videos) - set(before.videos) == {str(own[0])}
+
+
+def test_a_run_of_several_folds_names_its_parts(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run()
+    shutil.move(run, run.parent / "moved")
+    run.mkdir()
+    shutil.move(run.parent / "moved", run / "fold-1")
+    whole = (run / "fold-1" / "config.yaml").read_text()
+    (run / "config.yaml").write_text(re.sub("^folds: .*$", "folds: all", whole, flags=re.MULTILINE))
+    for action, *arguments in (("list",), ("evaluate",), ("recognise", "x.mp4"), ("add", "--label", "Walk", "x.mp4")):
+        assert do(action, run, *arguments) == 1
+        assert f"is a run of several folds; give one of them, such as {run / 'fold-1'}." in capsys.readouterr().err
+    assert do("list", run / "fold-1") == 0
 
 
 def test_a_repository_that_is_not_the_models_is_refused(
