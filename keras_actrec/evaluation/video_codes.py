@@ -25,6 +25,7 @@ from keras_actrec.data.source import FrameSource, VideoSource
 from keras_actrec.data.views import View
 from keras_actrec.data.wanted import plain_views
 from keras_actrec.errors import UserError
+from keras_actrec.evaluation import run_search
 from keras_actrec.evaluation.codes import with_codes
 from keras_actrec.evaluation.predict import MAX_CLIPS_PER_PASS, Forward
 from keras_actrec.evaluation.repository import video_name
@@ -190,6 +191,7 @@ def open_encoder(path: str | os.PathLike[str], *, clips: int | None = None, crop
     directory = Path(path)
     config = read_config(directory)
     if not (directory / "model.keras").is_file():
+        run_search.check_one_network(directory)
         raise UserError(f"{path} holds no trained model (model.keras); train first, or go on with --resume {path}.")
     if config.joint or config.data.targets != "label":
         raise UserError(f"{path} has a network with several heads; a repository knows one label per clip.")
