@@ -60,13 +60,13 @@ def fit_and_record(out: str, replicas: int = 0) -> None:
 
     made: list[int] = []
     one, other = loader(), loader(shuffle=False)
-    plain = one._example
+    plain = one._training_example
 
-    def watched(row: np.ndarray, work: object) -> object:
+    def watched(row: np.ndarray) -> object:
         made.append(int(row[0]))
-        return plain(row, work)
+        return plain(row)
 
-    one._example = watched
+    one._training_example = watched
 
     class Epochs(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
