@@ -141,6 +141,7 @@ def test_clips_are_shown_and_play_and_all_ends_at_ctrl_c(videos: Path, tmp_path:
 
 
 @needs_fiftyone
+@pytest.mark.slow
 @pytest.mark.integration
 def test_nothing_is_left_when_the_command_is_killed(videos: Path, tmp_path: Path) -> None:
     with inspecting(videos, "--cache", str(tmp_path)) as (process, _):

@@ -180,6 +180,7 @@ def test_datasets_prints_the_counts(command: Command, tiny_config: Path) -> None
     assert "validation" in done.stdout
 
 
+@pytest.mark.slow
 def test_all_folds_are_run_and_summarised(tiny_config: Path, tmp_path: Path, command: Command) -> None:
     quick = ("training.epochs=1", "evaluation.baseline=false", "evaluation.probes=false")
     directory = run_directory(command("train.py", "--config", tiny_config, "folds=all", *quick))

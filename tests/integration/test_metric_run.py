@@ -90,7 +90,6 @@ def test_evaluating_again_gives_the_same(run: Path, answer: Command, tmp_path: P
     assert again["tailor"] == first["tailor"]
 
 
-@pytest.mark.ci
 def test_the_cross_entropy_of_the_same_encoder_keeps_a_repository_too(
     config: Path, tmp_path: Path, answer: Command
 ) -> None:

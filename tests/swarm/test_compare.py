@@ -411,7 +411,6 @@ def test_the_command_is_light(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 def test_a_real_comparison(tmp_path: Path, stick_actions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "compare.yaml"
     document = {

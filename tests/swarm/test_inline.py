@@ -152,7 +152,6 @@ def test_a_move_is_the_equation(make: Make, opened: Callable[[SwarmConfig], Inli
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 def test_permuting_the_particles_permutes_the_results(make: Make, opened: Callable[[SwarmConfig], InlineSwarm]) -> None:
     # The random factors belong to a particle's number, so only what needs none can be compared.
     shared = {

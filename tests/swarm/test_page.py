@@ -256,7 +256,6 @@ def test_the_other_pages(look: Callable, swarm: pretended.Coordinator, width: in
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 def test_the_page_of_a_real_swarm(look: Callable, tiny_config: Path, tmp_path: Path) -> None:
     path, output = tmp_path / "swarm.yaml", tmp_path / "real"
     output.mkdir()
