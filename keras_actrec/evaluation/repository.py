@@ -15,7 +15,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,13 @@ from typing import Any
 import numpy as np
 
 from keras_actrec import tensor_file
-from keras_actrec.data.manifest import Clip
 from keras_actrec.errors import UserError, did_you_mean
 from keras_actrec.evaluation import gamma
+from keras_actrec.evaluation.video_names import file_of
 
 FILE_NAME = "repository.safetensors"
 _KIND, _VERSION = "keras_actrec repository of actions", 1
 _ARRAYS = {"codes": np.float32, "owners": np.int64, "gammas": np.float64, "calibration_codes": np.float32}
-_STRETCH = re.compile(r"(?P<file>.+)#[0-9.e+-]*(:[0-9.e+-]*){1,3}", re.DOTALL)
 _NOTES = ("names", "videos", "calibration_names", "model", "code_size", "rule", "false_accepts", "notes")
 
 
@@ -42,7 +40,7 @@ class Repository:
         names: of the actions, K.
         codes: float32 (M, D), of all fragments and passes.
         owners: int64 (M,), which action each code is of.
-        videos: (M,) which video each code came from (`video_name`), so that it is not counted in an evaluation.
+        videos: (M,) which video each code came from (`video_names`), so that it is not counted in an evaluation.
         gammas: float64 (K,), the largest distance of each action; infinite while not calibrated.
         calibration_codes: float32 (Q, D), of validation clips.
         calibration_names: (Q,) their actions; they need not be in the repository.
@@ -314,20 +312,6 @@ def model_digest(network: Any) -> str:
         _weight_digest(keras.ops.convert_to_numpy(weight)) for weight in network.weights if id(weight) not in classifier
     )
     return hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
-
-
-def video_name(clip: Clip) -> str:
-    """Return by what name a repository knows a clip of a manifest: its path, and its stretch where it has one."""
-    ends = [end for end in clip.stretch if end is not None]
-    if not ends:
-        return clip.path
-    return f"{clip.path}#{':'.join('' if end is None else f'{end:g}' for end in clip.stretch)}"
-
-
-def file_of(name: str) -> str:
-    """Return the file of a video that a repository knows by a name (`video_name`): the name without its stretch."""
-    found = _STRETCH.fullmatch(name)
-    return found["file"] if found else name
 
 
 def _renumbered(owners: np.ndarray, present: Sequence[int]) -> np.ndarray:

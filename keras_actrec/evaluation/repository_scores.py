@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_actrec.data.manifest import Clip
 from keras_actrec.evaluation.codes import Codes
-from keras_actrec.evaluation.repository import Repository, video_name
+from keras_actrec.evaluation.repository import Repository
+from keras_actrec.evaluation.video_names import video_name
 
 
 def score(

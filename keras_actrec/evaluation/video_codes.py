@@ -28,7 +28,7 @@ from keras_actrec.errors import UserError
 from keras_actrec.evaluation import run_search
 from keras_actrec.evaluation.codes import with_codes
 from keras_actrec.evaluation.predict import MAX_CLIPS_PER_PASS, Forward
-from keras_actrec.evaluation.repository import video_name
+from keras_actrec.evaluation.video_names import video_name
 
 _DETECTED = "detector"
 
@@ -38,7 +38,7 @@ class VideoCode:
     """What a network makes of one video.
 
     Attributes:
-        name: by which a repository knows the video: of a clip of the data set, `repository.video_name`; of a file that
+        name: by which a repository knows the video: of a clip of the data set, `video_names.video_name`; of a file that
             is several of its clips, or none but below its root, the path below the root; of another file, its whole
             path.
         codes: float32 (V, D), of its views.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from keras_actrec.evaluation.provenance import fingerprint
-from keras_actrec.evaluation.repository import file_of
+from keras_actrec.evaluation.video_names import file_of
 
 
 def originals(held: Iterable[str], given: Iterable[str], root: str | os.PathLike[str]) -> dict[str, str]:
@@ -17,7 +17,7 @@ def originals(held: Iterable[str], given: Iterable[str], root: str | os.PathLike
     are missing by now are passed over.
 
     Args:
-        held: names of videos (`repository.video_name`).
+        held: names of videos (`video_names.video_name`).
         given: further ones, each once.
         root: that relative names are relative to.
     """

@@ -19,6 +19,7 @@ from keras_actrec.errors import UserError
 from keras_actrec.evaluation import codes, repository
 from keras_actrec.evaluation.codes import Codes
 from keras_actrec.evaluation.repository import Repository
+from keras_actrec.evaluation.video_names import video_name
 from keras_actrec.models.codes import CODE, with_code
 from keras_actrec.models.joint import CLASSIFIER
 from keras_actrec.training import repository_command, supervised
@@ -148,7 +149,7 @@ def keep_repository(network: keras.Model, data: Inputs, directory: RunDirectory)
     loader, validation = data.fragments(), data.evaluation("validation")
     encoded, checked = codes.encode(network, loader), codes.encode(network, validation)
     passes = encoded.values.shape[1]
-    videos = [repository.video_name(loader.clips[index]) for index in encoded.indices]
+    videos = [video_name(loader.clips[index]) for index in encoded.indices]
     made = repository.build(
         data.manifest.classes,
         encoded.values.reshape(-1, encoded.values.shape[-1]),

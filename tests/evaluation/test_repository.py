@@ -16,7 +16,8 @@ from keras_actrec import tensor_file
 from keras_actrec.data.manifest import Clip
 from keras_actrec.errors import UserError
 from keras_actrec.evaluation import gamma, repository
-from keras_actrec.evaluation.repository import Repository, as_classifier, build, load, model_digest, video_name
+from keras_actrec.evaluation.repository import Repository, as_classifier, build, load, model_digest
+from keras_actrec.evaluation.video_names import video_name
 
 
 def small(**changes: Any) -> Repository:

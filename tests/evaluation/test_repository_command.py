@@ -24,6 +24,7 @@ from keras_actrec.data.manifest import Clip, Manifest
 from keras_actrec.data.quarantine import Quarantine
 from keras_actrec.evaluation import codes, provenance, repository, video_codes
 from keras_actrec.evaluation.repository import Repository
+from keras_actrec.evaluation.video_names import video_name
 from keras_actrec.locking import Lock
 from keras_actrec.training import datasets, inputs, metric_learning, repository_command
 from keras_actrec.training.run_directory import RunDirectory
@@ -435,7 +436,7 @@ def test_the_clips_of_one_file(make_run: MakeRun, stick_actions: Path) -> None:
     ]
     whole = encoder.encode(stick_actions / row.path)
     alone = with_clips(encoder, stick_actions, parts[0]).encode(stick_actions / row.path)
-    assert alone.name == repository.video_name(parts[0]) == f"{row.path}#0.1:0.3"
+    assert alone.name == video_name(parts[0]) == f"{row.path}#0.1:0.3"
     assert not np.allclose(alone.codes, whole.codes)
     again = with_clips(encoder, stick_actions, *parts).encode(stick_actions / row.path)
     assert again.name == row.path
